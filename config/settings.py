@@ -1,0 +1,229 @@
+"""What can be set, as one table: the fields of `Settings`. .env.example and the README are printed from it.
+
+    process environment ─┐
+                         ├─▶ text ─▶ Kind.parse ─▶ Settings (frozen) ─▶ plain values for the stages
+    .env ────────────────┘   (the environment wins)
+
+`python -m config.settings` prints the README's table, with `--env-example` the other file.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from config import values as kinds
+from config.env_file import EnvFile, read_env_file
+from config.values import CHECKOUT, Spec, as_text, number, setting, whole_number
+
+ENV_FILE = CHECKOUT / ".env"
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used. problems: one sentence each, with name, value and what is allowed."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n  ".join(("The settings cannot be used:", *problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, typed. Each field's meaning, unit and range stand in its row below."""
+
+    port: int = setting("PORT", 7777, whole_number(1, 65535), "The port to listen on.")
+    private: bool = setting(
+        "PRIVATE", False, kinds.BOOLEAN, "Listen on 127.0.0.1 only, and refuse requests for other host names."
+    )
+    auto_update: bool = setting(
+        "AUTO_UPDATE",
+        True,
+        kinds.BOOLEAN,
+        "Refresh the emoji map at the start. Accepted for files of the old service; "
+        "the map on disk is used until an update source is configured.",
+    )
+    model: str = setting(
+        "MODEL",
+        "blip_caption/large_coco",
+        kinds.MODEL,
+        "The model that captions: the bundled demonstration model (demo) or one of LAVIS's.",
+    )
+    device: str = setting(
+        "DEVICE", "auto", kinds.DEVICE, "Where the model runs; auto: the GPU if it works, else the CPU."
+    )
+    image_roots: tuple[Path, ...] = setting(
+        "IMAGE_ROOTS",
+        (CHECKOUT / "examples",),
+        kinds.EXISTING_FOLDERS,
+        "The folders whose pictures the `file` input may name. Relative ones start at the checkout.",
+        empty_counts=True,
+    )
+    max_image_bytes: int = setting(
+        "MAX_IMAGE_BYTES",
+        33_554_432,
+        whole_number(1, 2**30),
+        "The largest picture file accepted.",
+        unit="bytes",
+    )
+    max_image_pixels: int = setting(
+        "MAX_IMAGE_PIXELS",
+        50_000_000,
+        whole_number(1, 10**9),
+        "The largest picture accepted, width times height.",
+        unit="pixels",
+    )
+    decode_slots: int = setting(
+        "DECODE_SLOTS",
+        8,
+        whole_number(1, 256),
+        "How many pictures are fetched and decoded at once.",
+        unit="pictures",
+    )
+    queue_capacity: int = setting(
+        "QUEUE_CAPACITY",
+        64,
+        whole_number(1, 1024),
+        "How many pictures may wait for the model; more are refused as overloaded.",
+        unit="pictures",
+    )
+    request_timeout_s: float = setting(
+        "REQUEST_TIMEOUT_SECONDS",
+        120.0,
+        number(0.1, 3600),
+        "The longest a request may take, waiting included.",
+        unit="seconds",
+    )
+    url_timeout_s: float = setting(
+        "URL_TIMEOUT_SECONDS",
+        20.0,
+        number(0.1, 600),
+        "The longest the fetch of a URL may take.",
+        unit="seconds",
+    )
+    allow_private_urls: bool = setting(
+        "ALLOW_PRIVATE_URLS", False, kinds.BOOLEAN, "Fetch URLs of this machine and of private networks too."
+    )
+    service_name: str = setting("SERVICE_NAME", "blip2", kinds.NAME, "What `service` is in every answer.")
+    cors_origins: tuple[str, ...] = setting(
+        "CORS_ORIGINS",
+        ("*",),
+        kinds.ORIGINS,
+        "The web pages that may call the service. With PRIVATE=true the default is empty.",
+        empty_counts=True,
+    )
+    drain_s: float = setting(
+        "DRAIN_SECONDS",
+        3.0,
+        number(0, 600),
+        "How long a stopping service still answers new requests (503) before it closes its port.",
+        unit="seconds",
+    )
+    grace_s: float = setting(
+        "GRACE_SECONDS",
+        25.0,
+        number(0, 3600),
+        "How long running requests may take to finish after that.",
+        unit="seconds",
+    )
+    log_level: str = setting(
+        "LOG_LEVEL",
+        "info",
+        kinds.one_of("debug", "info", "warning", "error", "critical"),
+        "The least serious messages that are logged.",
+    )
+    emoji_map: Path = setting(  # noqa: RUF009 - setting() is a dataclass field
+        "EMOJI_MAP",
+        CHECKOUT / "emoji_map.yaml",
+        kinds.EXISTING_FILE,
+        "The map from words to emojis (YAML). A relative path starts at the checkout.",
+    )
+    # Sentences about foreign names in .env; to be logged once, by whoever makes the app.
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return "127.0.0.1" if self.private else "0.0.0.0"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, env_file: Path | None = ENV_FILE) -> Self:
+        """Settings from `environ` (None: os.environ as it is now), then from `env_file` (None: no file).
+
+        Texts are trimmed; an empty one means "not set", except for IMAGE_ROOTS and CORS_ORIGINS.
+        Raises SettingsError that names everything that is wrong, in both places, at once.
+        """
+        table = dict(specs())
+        file = read_env_file(env_file, [spec.env for spec in table.values()]) if env_file else EnvFile({})
+        sources = {"the environment": os.environ if environ is None else environ}
+        if env_file:
+            sources[env_file.name] = file.values
+        problems = list(file.problems)
+        values: dict[str, Any] = {}
+        for name, spec in table.items():
+            source, text = _first_set(spec, sources)
+            if source is None:
+                continue
+            try:
+                values[name] = spec.kind.parse(text)
+            except ValueError:
+                problems.append(f"{spec.env}={text!r} in {source}; allowed: {spec.allowed}")
+        if problems:
+            raise SettingsError(tuple(problems))
+        if values.get("private"):
+            values.setdefault("cors_origins", ())
+        return cls(**values, warnings=file.warnings)
+
+
+def specs() -> Iterator[tuple[str, Spec]]:
+    """(field name, its row) of every setting, in the order of the table."""
+    return ((f.name, f.metadata["spec"]) for f in fields(Settings) if "spec" in f.metadata)
+
+
+def settings_table() -> str:
+    """The Markdown table of the README, between `<!-- settings -->` and `<!-- /settings -->`."""
+    rows = ["| Name | Default | What it sets | Allowed |", "|---|---|---|---|"]
+    for name, spec in specs():
+        cells = (f"`{spec.env}`", f"`{_default_text(name)}`", spec.about, spec.allowed)
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def env_example() -> str:
+    """The content of .env.example: every setting with its default, commented out."""
+    head = (
+        "Settings. Copy this file to .env and take away the # before the line that you change. "
+        "The process environment wins over .env. A name that is not known or a value that is not allowed "
+        "stops the start and is named."
+    )
+    blocks = [_comment(head)]
+    for name, spec in specs():
+        about = _comment(spec.about) + _comment(f"Allowed: {spec.allowed}.")
+        blocks.append(f"{about}#{spec.env}={_default_text(name)}\n")
+    return "\n".join(blocks)
+
+
+def _first_set(spec: Spec, sources: Mapping[str, Mapping[str, str]]) -> tuple[str | None, str]:
+    """(source, text) of the first source that sets it; (None, "") when none does."""
+    for source, texts in sources.items():
+        text = texts.get(spec.env, "").strip()
+        if text or (spec.empty_counts and spec.env in texts):
+            return source, text
+    return None, ""
+
+
+def _default_text(name: str) -> str:
+    return as_text(getattr(Settings, name))
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, 98, break_on_hyphens=False))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the settings as the README's table.")
+    parser.add_argument("--env-example", action="store_true", help="print .env.example instead")
+    sys.stdout.write(env_example() if parser.parse_args().env_example else settings_table())

@@ -1,0 +1,105 @@
+"""The door to LAVIS: makes it importable, and adds the bundled demonstration model to its zoo.
+
+The only file that imports lavis. Importing this module imports LAVIS and all that it needs (seconds), so
+others import it inside functions.
+"""
+
+import importlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+# The operators that torchvision's Python part refers to while it is imported.
+_TORCHVISION_OPERATORS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+def _import_torchvision() -> None:
+    """Import torchvision even where its compiled operators cannot load.
+
+    Its wheel is built for CUDA; with a CPU build of torch the operators are missing and the import dies with
+    "operator torchvision::nms does not exist". LAVIS needs only the transforms, which are pure Python, so the
+    names are declared without a body; calling one of them still fails.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half-imported
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator, signature in _TORCHVISION_OPERATORS.items():
+            library.define(operator + signature)
+        _import_torchvision.library = library  # type: ignore[attr-defined]  # lives as long as the process
+        importlib.import_module("torchvision")
+
+
+_import_torchvision()
+
+from lavis.common.registry import registry  # noqa: E402
+from lavis.models import load_model_and_preprocess as load_model_and_preprocess  # noqa: E402
+from lavis.models.blip_models.blip_caption import BlipCaption  # noqa: E402
+from lavis.models.med import XBertLMHeadDecoder  # noqa: E402
+from lavis.models.vit import VisionTransformer  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from transformers import BertTokenizer  # noqa: E402
+from transformers.models.bert.configuration_bert import BertConfig  # noqa: E402
+
+DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
+
+
+class DemoVisionTransformer(VisionTransformer):  # type: ignore[misc]
+    """LAVIS's VisionTransformer at sizes that `VisionTransformerEncoder.from_config` has no name for."""
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, side, side) float32 -> (batch, 1 + patches, width)."""
+        features: torch.Tensor = self.forward(pixels)
+        return features
+
+
+@registry.register_model("blip_caption_demo")  # type: ignore[untyped-decorator]
+class DemoBlipCaption(BlipCaption):  # type: ignore[misc]
+    """The demonstration model: BlipCaption with a small encoder, decoder and vocabulary of its own."""
+
+    PRETRAINED_MODEL_CONFIG_DICT = {"demo": str(DEMO_MODEL / "config.yaml")}
+
+    @classmethod
+    def default_config_path(cls, model_type: str) -> str:
+        return cls.PRETRAINED_MODEL_CONFIG_DICT[model_type]  # absolute: LAVIS would look in its own folder
+
+    @classmethod
+    def init_tokenizer(cls) -> BertTokenizer:
+        tokenizer = BertTokenizer(str(DEMO_MODEL / "vocab.txt"), do_lower_case=True)
+        tokenizer.add_special_tokens({"bos_token": "[DEC]"})
+        tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
+        tokenizer.enc_token_id = tokenizer.additional_special_tokens_ids[0]
+        return tokenizer
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> "DemoBlipCaption":
+        model = cls.untrained(cfg)
+        model.load_state_dict(load_file(DEMO_MODEL / cfg.finetuned), strict=True)
+        return model
+
+    @classmethod
+    def untrained(cls, cfg: Any) -> "DemoBlipCaption":
+        """The architecture with random weights, as training begins."""
+        encoder = DemoVisionTransformer(
+            img_size=cfg.image_size,
+            patch_size=cfg.vit_patch_size,
+            embed_dim=cfg.vit_width,
+            depth=cfg.vit_depth,
+            num_heads=cfg.vit_heads,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        )
+        decoder_config = json.loads((DEMO_MODEL / cfg.med_config_path).read_text(encoding="utf-8"))
+        decoder = XBertLMHeadDecoder(config=BertConfig(**decoder_config))
+        return cls(encoder, decoder, prompt=cfg.prompt, max_txt_len=cfg.max_txt_len)
