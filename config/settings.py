@@ -80,7 +80,7 @@ class Settings:
         "DECODE_SLOTS",
         8,
         whole_number(1, 256),
-        "How many pictures are fetched and decoded at once.",
+        "How many pictures are decoded at once; each takes up to 4 bytes a pixel.",
         unit="pictures",
     )
     queue_capacity: int = setting(

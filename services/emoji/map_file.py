@@ -91,7 +91,8 @@ class _MapReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written: dict[str, _Written] = {}
+        self._written: list[_Written] = []
+        self._first: dict[str, _Written] = {}  # by phrase: "swing" may be both a noun and a verb
 
     def read(self, content: bytes) -> tuple[str, list[_Written]]:
         version = ""
@@ -104,10 +105,10 @@ class _MapReader:
                 allowed = ", ".join([_VERSION, *_SECTIONS])
                 raise self._error(key, f"unknown section {key.value!r}; there may be: {allowed}")
         if not version:
-            raise self._error(None, 'there is no version; write one at the top, for example version: "1"')
+            raise self._error(None, 'there is no version; write one, for example version: "1"')
         if not self._written:
             raise self._error(None, "there are no entries")
-        return version, list(self._written.values())
+        return version, self._written
 
     def _compose(self, content: bytes) -> yaml.Node | None:
         try:
@@ -143,9 +144,11 @@ class _MapReader:
             if is_stop_phrase(words[0]):
                 raise self._error(key, f"key {phrase!r} is a stop word, which never maps")
             emoji = self._text(value, f"the value of {phrase!r}")
-            earlier = self._written.setdefault(phrase, _Written(phrase, emoji, section, _line(key)))
-            if earlier.section != section and earlier.emoji != emoji:
-                raise self._error(key, f"key {phrase!r} has another emoji in line {earlier.line}")
+            entry = _Written(phrase, emoji, section, _line(key))
+            first = self._first.setdefault(phrase, entry)
+            if first.emoji != emoji:
+                raise self._error(key, f"key {phrase!r} has another emoji in line {first.line}")
+            self._written.append(entry)
 
     def _items(self, node: yaml.Node | None, what: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
         """The pairs of a mapping, each key a string that was not there before."""

@@ -37,17 +37,16 @@ class EmojiMapper:
         for words in clauses(caption):
             start = 0
             while start < len(words):
-                length = self._match_length(words, start)
-                if length:
-                    phrase = words[start : start + length]
-                    found.setdefault("_".join(phrase), self._emojis[" ".join(phrase)])
-                start += max(1, length)
+                phrase = self._longest_phrase(words, start)
+                if phrase:
+                    found.setdefault(phrase.replace(" ", "_"), self._emojis[phrase])
+                start += 1 + phrase.count(" ")
         return [EmojiPair(emoji=emoji, word=word) for word, emoji in found.items()]
 
-    def _match_length(self, words: list[str], start: int) -> int:
-        """Words in the longest phrase of the map that begins at `start`; 0 when there is none."""
-        longest = min(self._longest_from.get(words[start], 0), len(words) - start)
-        for length in range(longest, 0, -1):
-            if " ".join(words[start : start + length]) in self._emojis:
-                return length
-        return 0
+    def _longest_phrase(self, words: list[str], start: int) -> str:
+        """The longest phrase of the map that begins at `start`; "" when there is none."""
+        for length in range(self._longest_from.get(words[start], 0), 0, -1):
+            phrase = " ".join(words[start : start + length])
+            if phrase in self._emojis:
+                return phrase
+        return ""

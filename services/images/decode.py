@@ -9,7 +9,8 @@ from services.errors import UnreadableImage
 from services.images.formats import open_picture
 from services.images.orientation import read_orientation, turn_upright
 
-# What Pillow's readers raise when bytes are not what they expect, found by feeding them damaged files.
+# What Pillow's readers raise when bytes are not what they expect: nearly always one of the first three, now
+# and then whatever a wrong number in a header leads to.
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -40,6 +41,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         # Where a GIF's first frame lies on its canvas; known only until it is decoded.
         frame = picture.tile[0].extents if isinstance(picture, GifImagePlugin.GifImageFile) else None
         picture.load()
+        if picture.mode == "P" and picture.palette is None:
+            raise ValueError("colour numbers without a palette")
     except _DAMAGED as exc:
         raise UnreadableImage("Failed to load image: the file is damaged or incomplete") from exc
     orientation = read_orientation(picture.info.get("exif", b""))

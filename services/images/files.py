@@ -5,7 +5,7 @@ Whatever lies outside gives one and the same answer, whether it exists or not, s
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.errors import FileMissing, FileNotAllowed
@@ -32,32 +32,22 @@ class FileReader:
             raise FileNotAllowed("Reading files of the server is switched off: send the image or a URL")
         # Resolved at every call: a folder may be mounted, or a link changed, while the service runs.
         roots = tuple(os.path.realpath(root) for root in self._roots)
-        inside = False
-        try:
-            for candidate in _candidates(path, roots):
-                resolved = os.path.realpath(candidate)
-                if not _is_inside(resolved, roots):
-                    continue
-                inside = True
-                fd = _open(resolved, path)
-                if fd is not None:
-                    return self._read_opened(fd, resolved, roots, path)
-        except ValueError:  # a NUL, or characters that no file name can have
-            raise _outside() from None
-        if inside:
-            raise _missing(path)
-        raise _outside()
+        places = _places_inside(path, roots)
+        if not places:
+            raise _outside()
+        for resolved in places:
+            fd = _open(resolved, path)
+            if fd is not None:
+                return self._read_opened(fd, resolved, roots, path)
+        raise _missing(path)
 
     def _read_opened(self, fd: int, resolved: str, roots: Sequence[str], path: str) -> bytes:
         with os.fdopen(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise _missing(path)
             # Between resolving and opening, a folder on the way may have become a link that leads out: only
             # what is open now counts.
             if not _is_inside(opened_path(fd, resolved), roots):
                 raise _outside()
-            check_size(status.st_size, self._max_bytes)
+            check_size(os.fstat(fd).st_size, self._max_bytes)
             try:
                 data = file.read(self._max_bytes + 1)  # it may be growing
             except OSError:
@@ -84,23 +74,28 @@ def opened_path(fd: int, resolved: str, fd_links: str = "/proc/self/fd") -> str:
     return again if same else ""
 
 
-def _candidates(path: str, roots: Sequence[str]) -> Iterator[str]:
-    if Path(path).is_absolute():
-        yield path
-        return
-    for root in roots:
-        yield os.path.join(root, path)  # noqa: PTH118
-    yield os.path.abspath(path)  # noqa: PTH100
+def _places_inside(path: str, roots: Sequence[str]) -> list[str]:
+    """Where `path` may lead, links and `..` resolved, without what leads out of the roots."""
+    candidates = [path] if Path(path).is_absolute() else [*(f"{root}/{path}" for root in roots), path]
+    try:
+        resolved = [os.path.realpath(candidate) for candidate in candidates]
+    except (ValueError, OSError):  # what no path can hold, a NUL for one; or a deleted working directory
+        return []
+    return [place for place in resolved if _is_inside(place, roots)]
 
 
 def _open(resolved: str, path: str) -> int | None:
-    """A file descriptor, or None when there is no such file."""
+    """A file descriptor, or None when there is no such regular file."""
     try:
-        return os.open(resolved, _OPEN_FLAGS)
+        fd = os.open(resolved, _OPEN_FLAGS)
     except PermissionError:
         raise _unreadable(path) from None
     except OSError:  # missing, a file where a folder should be, a name too long, a loop of links, a socket
         return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)  # a folder, a pipe, a device
+    return None
 
 
 def _is_inside(resolved: str, roots: Sequence[str]) -> bool:

@@ -1,0 +1,128 @@
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from services.emoji.map_file import MapFileError, load_map
+from services.emoji.mapper import EmojiMapper
+
+GOOD = """\
+version: "7"
+nouns:
+  "fly": "🪰"
+  "wave": "🌊"
+  "leaf": "🍃"
+  "glass": "🥛"
+  "hot dog": "🌭"
+verbs:
+  "wave": "🌊"
+  "park": "🅿️"
+adjectives:
+  "sunny": "☀️"
+exact:
+  "glasses": "👓"
+  "skiing": "⛷️"
+"""
+
+
+def write(folder: Path, content: str | bytes) -> Path:
+    path = folder / "map.yaml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_good_map(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    loaded = load_map(path)
+    assert loaded.version == "7"
+    assert loaded.source == str(path)
+    assert loaded.sha256 == hashlib.sha256(GOOD.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("hot dogs", ["hot_dogs 🌭"]),
+        ("flies", ["flies 🪰"]),
+        ("flying", []),  # a noun has no -ing
+        ("leaves on leaf", ["leaves 🍃", "leaf 🍃"]),
+        ("parked, parking, parks", ["parked 🅿️", "parking 🅿️", "parks 🅿️"]),
+        ("waving waves", ["waving 🌊", "waves 🌊"]),
+        ("a glass", ["glass 🥛"]),
+        ("glasses", ["glasses 👓"]),  # written beats made
+        ("sunny sunnies sunnier", ["sunny ☀️"]),
+        ("skiing skiings", ["skiing ⛷️"]),
+    ],
+)
+def test_forms_follow_the_section(tmp_path: Path, caption: str, expected: list[str]) -> None:
+    mapper = EmojiMapper(load_map(write(tmp_path, GOOD)).entries)
+    assert [f"{pair.word} {pair.emoji}" for pair in mapper.map(caption)] == expected
+
+
+def test_the_earlier_section_wins_where_two_make_one_form(tmp_path: Path) -> None:
+    both = 'version: "1"\nverbs: {"leave": "👋"}\nnouns: {"leaf": "🍃"}\n'
+    assert load_map(write(tmp_path, both)).entries["leaves"] == "🍃"
+
+
+HEAD = 'version: "1"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        ("", None, "the file must hold"),
+        ("- dog\n", 1, "the file must hold"),
+        ('nouns:\n  "dog": "🐕"\n', None, "there is no version"),
+        ("version: 2026-11-21\n", 1, "the version is not a string; put it in quotes"),
+        ("version:\n", 1, "the version is empty"),
+        ('version: " "\n', 1, "the version is empty"),
+        (HEAD, None, "there are no entries"),
+        (HEAD + HEAD, 2, "key 'version' stands in line 1 already"),
+        (HEAD + 'noun:\n  "dog": "🐕"\n', 2, "unknown section 'noun'; there may be: version, nouns, verbs"),
+        (HEAD + "nouns:\n", 2, "section 'nouns' must hold"),
+        (HEAD + 'nouns: "dog"\n', 2, "section 'nouns' must hold"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\n  "cat": "🐈"\n  "dog": "🐩"\n', 5, "'dog' stands in line 3 already"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\n  dog: "🐕"\n', 4, "'dog' stands in line 3 already"),
+        (HEAD + 'nouns:\n  "wave": "🌊"\nverbs:\n  "wave": "👋"\n', 5, "'wave' has another emoji in line 3"),
+        (HEAD + 'nouns:\n  no: "🚫"\n', 3, "key no is not a string; put it in quotes"),
+        (HEAD + 'nouns:\n  on: "🔛"\n', 3, "key on is not a string"),
+        (HEAD + 'nouns:\n  2: "2️⃣"\n', 3, "key 2 is not a string"),
+        (HEAD + 'nouns:\n  ~: "🚫"\n', 3, "key ~ is not a string"),
+        (HEAD + 'nouns:\n  [a, b]: "🚫"\n', 3, "a list or mapping where"),
+        (HEAD + 'nouns:\n  "dog": 1\n', 3, "the value of 'dog' is not a string"),
+        (HEAD + 'nouns:\n  "dog": yes\n', 3, "the value of 'dog' is not a string"),
+        (HEAD + 'nouns:\n  "dog": ["🐕"]\n', 3, "a list or mapping where"),
+        (HEAD + 'nouns:\n  "dog":\n', 3, "the value of 'dog' is empty"),
+        (HEAD + 'nouns:\n  "dog": ""\n', 3, "the value of 'dog' is empty"),
+        (HEAD + 'nouns:\n  "Dog": "🐕"\n', 3, "not lower-case words with one space between; write 'dog'"),
+        (HEAD + 'nouns:\n  "hot  dog": "🌭"\n', 3, "write 'hot dog'"),
+        (HEAD + 'nouns:\n  "hot-dog": "🌭"\n', 3, "write 'hot dog'"),
+        (HEAD + 'nouns:\n  "dog\'s": "🐕"\n', 3, "write 'dog'"),
+        (HEAD + 'nouns:\n  "": "🐕"\n', 3, "not lower-case words"),
+        (HEAD + 'nouns:\n  "?": "❓"\n', 3, "not lower-case words"),
+        (HEAD + 'nouns:\n  "no": "🚫"\n', 3, "'no' is a stop word, which never maps"),
+        (HEAD + 'nouns: &a\n  "dog": "🐕"\nexact:\n  <<: *a\n', 5, "key << is not a string"),
+        (HEAD + 'nouns: {"dog": "🐕"\n', 3, "not YAML"),
+        (HEAD + 'nouns: *missing\n', 2, "not YAML"),
+        (HEAD + '---\nversion: "2"\n', 2, "not YAML"),
+        (HEAD + "nouns: !!python/name:os.system {}\n", None, "there are no entries"),
+        ("\x00", None, "not YAML"),
+        (b"\xff\xfe\xfd", None, "not UTF-8 text"),
+        ("[" * 100_000, 1, "a list or mapping where"),  # recursion would end the process
+    ],
+)
+def test_errors_say_file_line_and_reason(
+    tmp_path: Path, content: str | bytes, line: int | None, reason: str
+) -> None:
+    path = write(tmp_path, content)
+    place = f"{path}:{line}: " if line else f"{path}: "
+    with pytest.raises(MapFileError, match=f"^{re.escape(place)}.*{re.escape(reason)}"):
+        load_map(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(MapFileError, match=r"map\.yaml: cannot be read: No such file"):
+        load_map(tmp_path / "map.yaml")
+    with pytest.raises(MapFileError, match="cannot be read: Is a directory"):
+        load_map(tmp_path)

@@ -1,0 +1,134 @@
+import random
+import time
+
+import pytest
+
+from services.emoji.mapper import EmojiMapper, EmojiPair
+from services.emoji.words import STOP_WORDS, clauses
+
+ENTRIES = {
+    "dog": "🐕",
+    "dogs": "🐕",
+    "hot dog": "🌭",
+    "hot dog stand": "🏪",
+    "cat": "🐈",
+    "man": "🧑",
+    "ice cream": "🍦",
+    "t shirt": "👕",
+    "slice of pizza": "🍕",
+    "café": "☕",
+    "2": "2️⃣",
+    "fire": "🔥",
+    "truck": "🚚",
+    "fire truck": "🚒",
+}
+
+
+def rows(caption: str) -> list[tuple[str, str]]:
+    return [(pair.word, pair.emoji) for pair in EmojiMapper(ENTRIES).map(caption)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("", []),
+        ("nothing that is known", []),
+        ("a dog", [("dog", "🐕")]),
+        # case, punctuation, possessives
+        ("A DOG.", [("dog", "🐕")]),
+        ("(dog), 'cat'; \"man\"!", [("dog", "🐕"), ("cat", "🐈"), ("man", "🧑")]),
+        ("the dog's tail and the man’s hand", [("dog", "🐕"), ("man", "🧑")]),
+        ("the dogs' tails", [("dogs", "🐕")]),
+        ("man/dog:cat", [("man", "🧑"), ("dog", "🐕"), ("cat", "🐈")]),
+        # the longest phrase, and nothing of it twice
+        ("a hot dog", [("hot_dog", "🌭")]),
+        ("a hot dog stand", [("hot_dog_stand", "🏪")]),
+        ("a hot dog standing", [("hot_dog", "🌭")]),
+        ("a hot day", []),
+        ("hot hot dog", [("hot_dog", "🌭")]),
+        ("a fire in a truck by a fire truck", [("fire", "🔥"), ("truck", "🚚"), ("fire_truck", "🚒")]),
+        ("a slice of pizza", [("slice_of_pizza", "🍕")]),
+        # hyphens and underscores join as a space does
+        ("a hot-dog", [("hot_dog", "🌭")]),
+        ("a hot_dog", [("hot_dog", "🌭")]),
+        ("a T-shirt", [("t_shirt", "👕")]),
+        # no phrase across punctuation
+        ("it is hot, dog", [("dog", "🐕")]),
+        ("it is hot. Dog", [("dog", "🐕")]),
+        ("it is hot - dog", [("dog", "🐕")]),
+        ('"hot" dog', [("dog", "🐕")]),
+        ("'hot' dog", [("dog", "🐕")]),
+        ("ice: cream", []),
+        ("hot  \t\n dog", [("hot_dog", "🌭")]),
+        # one row a word, in order of first appearance; another form is another word
+        ("a cat, a dog and a cat", [("cat", "🐈"), ("dog", "🐕")]),
+        ("a dog's dog", [("dog", "🐕")]),
+        ("a dog among dogs", [("dog", "🐕"), ("dogs", "🐕")]),
+        ("a dog with a hot dog", [("dog", "🐕"), ("hot_dog", "🌭")]),
+        # only whole words
+        ("a doghouse for a catamaran", []),
+        ("it's 2 dogs", [("2", "2️⃣"), ("dogs", "🐕")]),
+        # composed and decomposed letters are one
+        ("a café", [("café", "☕")]),
+        ("a cafe\u0301", [("café", "☕")]),
+    ],
+)
+def test_caption_to_rows(caption: str, expected: list[tuple[str, str]]) -> None:
+    assert rows(caption) == expected
+
+
+def test_pairs_are_plain_values() -> None:
+    assert EmojiMapper({"dog": "🐕"}).map("Dog") == [EmojiPair(emoji="🐕", word="dog")]
+
+
+def test_stop_words_never_map_by_themselves() -> None:
+    mapper = EmojiMapper({**dict.fromkeys(STOP_WORDS, "❌"), "up and down": "❌", "slice of pizza": "🍕"})
+    assert mapper.map(" ".join(sorted(STOP_WORDS)) + ", up and down") == []
+    assert mapper.map("a slice of pizza") == [EmojiPair("🍕", "slice_of_pizza")]
+
+
+def test_an_entry_more_keeps_unrelated_rows() -> None:
+    caption = "a man and a dog by a fire truck"
+    before = EmojiMapper(ENTRIES).map(caption)
+    after = EmojiMapper({**ENTRIES, "purple elephant": "🐘"}).map(caption)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("\x00", "\ud800 dog \udfff", "\u200d\ufe0f", "\u2028dog", "İ ẞ ŉ", "🐕🐕‍🦺"),
+        *("مرحبا", "नमस्ते", "' - ' -- ''s", "’s", "'", "-", "_"),
+    ],
+)
+def test_odd_texts_do_not_raise(text: str) -> None:
+    rows_of_text = rows(text)
+    assert rows_of_text in ([], [("dog", "🐕")])
+
+
+def test_random_unicode_does_not_raise() -> None:
+    chance = random.Random(5)
+    known = set(ENTRIES)
+    for _ in range(2_000):
+        text = "".join(
+            chance.choice(["dog", "hot", " ", "'", "-", chr(chance.randrange(0x110000))])
+            for _ in range(chance.randrange(20))
+        )
+        found = [word.replace("_", " ") for word, _ in rows(text)]
+        assert set(found) <= known
+        assert len(found) == len(set(found))
+
+
+def test_time_grows_with_the_length_of_the_text_alone() -> None:
+    mapper = EmojiMapper({"a" + " b" * 7: "🅱️"})
+    started = time.perf_counter()
+    assert mapper.map("a b b " * 30_000 + "-'" * 30_000) == []
+    assert time.perf_counter() - started < 5  # quadratic behaviour would take minutes
+
+
+def test_clauses() -> None:
+    assert clauses("The dog's hot-dog, two cats' beds") == [
+        ["the", "dog", "hot", "dog"],
+        ["two", "cats"],
+        ["beds"],
+    ]
