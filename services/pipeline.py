@@ -1,7 +1,7 @@
 """The way of one image through the stages, as code.
 
-`Pipeline.analyze` runs in the request's thread: it takes a place in the queue, fetches, decodes in one of a few
-slots, and then waits for the batcher's thread.
+`Pipeline.analyze` runs in the request's thread: it takes a place in the queue, fetches, decodes in one of a
+few slots, and then waits for the batcher's thread.
 """
 
 import concurrent.futures

@@ -1,6 +1,6 @@
 """The grounds on which scenes are drawn: each a painter of RGB pixels and the words a caption uses for it.
 
-A painter takes a random generator and a side in pixels and gives float32 (side, side, 3) in 0..255. Colours,
+A painter takes a random generator and a side in pixels and gives (side, side, 3), about 0..255. Colours,
 scales and phases vary from picture to picture, so that no ground is a constant.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.floating]
 Painter = Callable[[np.random.Generator, int], Pixels]
 
 
@@ -61,19 +61,20 @@ def _water(rng: np.random.Generator, side: int) -> Pixels:
 
 def _night(rng: np.random.Generator, side: int) -> Pixels:
     _, y = _axes(side)
-    pixels = _tint(rng, (16, 18, 48), 8) + y[..., None] * np.array([18, 14, 40], np.float32)
+    pixels: Pixels = _tint(rng, (16, 18, 48), 8) + y[..., None] * np.array([18, 14, 40], np.float32)
     for _ in range(int(rng.integers(25, 60))):
         row, column = rng.integers(0, side, 2)
         size = max(1, side // 128)
         pixels[row : row + size, column : column + size] = rng.uniform(150, 255)
-    return pixels.astype(np.float32)
+    return pixels
 
 
 def _sky(rng: np.random.Generator, side: int) -> Pixels:
     _, y = _axes(side)
     clouds = np.clip(_noise(rng, side, int(rng.integers(4, 7))) - rng.uniform(0.05, 0.3), 0, 1)[..., None]
-    blue = _tint(rng, (96, 164, 232)) + y[..., None] * 50
-    return blue + (250 - blue) * np.clip(clouds * 2.2, 0, 1)
+    blue: Pixels = _tint(rng, (96, 164, 232)) + y[..., None] * 50
+    cover = np.clip(clouds * 2.2, 0, 1)
+    return np.asarray(blue + (250 - blue) * cover)
 
 
 def _wood(rng: np.random.Generator, side: int) -> Pixels:
@@ -143,7 +144,8 @@ def _tablecloth(rng: np.random.Generator, side: int) -> Pixels:
     bands = ((x * count + rng.random()) % 1 < 0.5).astype(np.float32)
     bands = bands + ((y * count + rng.random()) % 1 < 0.5)
     white, red = _tint(rng, (244, 240, 236), 6), _tint(rng, (206, 66, 66))
-    return white + (red - white) * (bands / 2)[..., None]
+    cloth: Pixels = white + (red - white) * (bands / 2)[..., None]
+    return cloth
 
 
 @dataclass(frozen=True)

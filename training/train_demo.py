@@ -13,7 +13,6 @@ transformer far sooner than some ten words a picture do.
 
 import argparse
 import math
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,7 +141,7 @@ class Trainer:
         }
         temporary = self.path.with_suffix(".part")
         torch.save(state, temporary)
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood of the captions' tokens, and of the patches."""
@@ -194,7 +193,7 @@ class Trainer:
         weights = {name: tensor.clone() for name, tensor in weights.items()}
         temporary = DEMO_MODEL / "model.safetensors.part"
         save_file(weights, temporary)
-        os.replace(temporary, DEMO_MODEL / self.config.finetuned)
+        temporary.replace(DEMO_MODEL / self.config.finetuned)
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 LOADING_RETRY_S = 5
 FIRST_GUESS_S = 1.0  # for one caption, until one has been timed
+STOPPING_POLL_S = 0.1
 SMOOTHING = 0.2  # of the running mean of the seconds that a caption takes
 
 
@@ -161,7 +162,7 @@ class Batcher:
     def _run(self) -> None:
         try:
             captioner = self._load(self._report)
-        except Exception as exc:  # noqa: BLE001 - whatever a model raises belongs to its request
+        except Exception as exc:
             logger.exception("The model could not be loaded")
             with self._lock:
                 self._status, self._error, self._progress = ModelStatus.FAILED, _reason(exc), None
@@ -176,13 +177,17 @@ class Batcher:
             self._progress = progress
 
     def _next(self) -> _Job | None:
-        """The next job, or None when all is done and the batcher was stopped."""
+        """The next job, or None when the batcher was stopped and nobody is waiting for it any more."""
         while True:
-            stopping = self._stop_by is not None
-            try:
-                job = self._jobs.get(block=not stopping)
-            except queue.Empty:
+            with self._lock:
+                stopping, idle = self._stop_by is not None, self._admitted == 0
+            if stopping and idle:
                 return None
+            try:
+                # while stopping, look again and again: an admitted request may still submit, or go away
+                job = self._jobs.get(timeout=STOPPING_POLL_S if stopping else None)
+            except queue.Empty:
+                continue
             if job is not None:
                 return job
 
@@ -194,13 +199,11 @@ class Batcher:
             return
         started = time.monotonic()
         try:
-            captions = captioner.caption([job.picture])
-            if len(captions) != 1:
-                raise RuntimeError(f"the captioner gave {len(captions)} captions for 1 picture")
+            (caption,) = captioner.caption([job.picture])
         except Exception as exc:  # noqa: BLE001 - whatever a model raises belongs to its request
             job.future.set_exception(exc)
         else:
-            job.future.set_result(captions[0])
+            job.future.set_result(caption)
             self._seconds_each += SMOOTHING * (time.monotonic() - started - self._seconds_each)
 
 

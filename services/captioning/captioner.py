@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-# A picture as `Captioner.prepare` takes it (RGB, upright) and as it hands it on (a tensor of the model's size).
+# A picture as `Captioner.prepare` takes it (RGB, upright), and as it hands it on (a tensor, of the model's
+# size).
 Picture = Any
 PreparedPicture = Any
 
@@ -31,7 +32,10 @@ class Captioner(Protocol):
     info: ModelInfo
 
     def prepare(self, picture: Picture) -> PreparedPicture:
-        """Shrink a picture to what the model looks at. Called by many threads at once; must not touch the model."""
+        """Shrink a picture to what the model looks at.
+
+        Called by many threads at once; must not touch the model.
+        """
         ...
 
     def caption(self, pictures: Sequence[PreparedPicture]) -> list[Caption]:

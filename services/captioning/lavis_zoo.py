@@ -1,4 +1,4 @@
-"""The door to LAVIS: makes it importable, and adds the bundled demonstration model to its zoo.
+"""The door to LAVIS: makes it importable, says what its zoo holds, and adds the demonstration model to it.
 
 The only file that imports lavis. Importing this module imports LAVIS and all that it needs (seconds), so
 others import it inside functions.
@@ -9,7 +9,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,25 +35,60 @@ def _import_torchvision() -> None:
             raise
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # half-imported
-        library = torch.library.Library("torchvision", "FRAGMENT")
         for operator, signature in _TORCHVISION_OPERATORS.items():
-            library.define(operator + signature)
-        _import_torchvision.library = library  # type: ignore[attr-defined]  # lives as long as the process
+            torch.library.define(f"torchvision::{operator}", signature)
         importlib.import_module("torchvision")
 
 
 _import_torchvision()
 
 from lavis.common.registry import registry  # noqa: E402
-from lavis.models import load_model_and_preprocess as load_model_and_preprocess  # noqa: E402
+from lavis.models import load_model_and_preprocess  # noqa: E402
 from lavis.models.blip_models.blip_caption import BlipCaption  # noqa: E402
 from lavis.models.med import XBertLMHeadDecoder  # noqa: E402
 from lavis.models.vit import VisionTransformer  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import BertTokenizer  # noqa: E402
 from transformers.models.bert.configuration_bert import BertConfig  # noqa: E402
 
+from services.captioning.checkpoints import ModelLoadError  # noqa: E402
+
 DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
+DEMO_ARCHITECTURE = "blip_caption_demo"
+
+
+__all__ = [
+    "DEMO_ARCHITECTURE",
+    "DEMO_MODEL",
+    "DemoBlipCaption",
+    "checkpoint_url",
+    "find_captioner",
+    "load_model_and_preprocess",
+]
+
+# The architectures of LAVIS 1.0.2 whose `generate` turns an image alone into a caption.
+CAPTIONERS = ("blip_caption", "blip2_opt", "blip2_t5")
+
+
+def find_captioner(model: str) -> tuple[str, str]:
+    """(name, type) of MODEL="name/type". Raises ModelLoadError that lists what there is."""
+    name, _, model_type = model.partition("/")
+    served = {f"{arch}/{kind}" for arch in CAPTIONERS for kind in _types(arch)}
+    if model not in served:
+        raise ModelLoadError(f"MODEL={model} is unknown; choose demo or one of {', '.join(sorted(served))}")
+    return name, model_type
+
+
+def checkpoint_url(name: str, model_type: str) -> str:
+    """Where LAVIS's configuration says that the weights are published."""
+    model_class = registry.get_model_class(name)
+    config = OmegaConf.load(model_class.default_config_path(model_type)).model
+    return str(config.finetuned if config.get("load_finetuned", True) else config.pretrained)
+
+
+def _types(name: str) -> list[str]:
+    return list(registry.get_model_class(name).PRETRAINED_MODEL_CONFIG_DICT)
 
 
 class DemoVisionTransformer(VisionTransformer):  # type: ignore[misc]
@@ -65,11 +100,11 @@ class DemoVisionTransformer(VisionTransformer):  # type: ignore[misc]
         return features
 
 
-@registry.register_model("blip_caption_demo")  # type: ignore[untyped-decorator]
+@registry.register_model(DEMO_ARCHITECTURE)
 class DemoBlipCaption(BlipCaption):  # type: ignore[misc]
     """The demonstration model: BlipCaption with a small encoder, decoder and vocabulary of its own."""
 
-    PRETRAINED_MODEL_CONFIG_DICT = {"demo": str(DEMO_MODEL / "config.yaml")}
+    PRETRAINED_MODEL_CONFIG_DICT: ClassVar = {"demo": str(DEMO_MODEL / "config.yaml")}
 
     @classmethod
     def default_config_path(cls, model_type: str) -> str:

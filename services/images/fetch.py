@@ -108,7 +108,8 @@ class UrlFetcher:
             raise _unreachable("the server compresses its answers")
         check_size(response.length or 0, self._max_bytes)
         body = bytearray()
-        while chunk := response.read(_CHUNK_BYTES):
+        # read1, because read believes a chunk that says it has -1 bytes, and reads on without end.
+        while chunk := response.read1(_CHUNK_BYTES):
             body += chunk
             check_size(len(body), self._max_bytes)
         if response.length:  # what is still missing of the announced length
@@ -120,6 +121,8 @@ def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet, by the tables of the `ipaddress` module."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip.is_site_local:  # the predecessor of fc00::/7
+            return False
         ip = ip.ipv4_mapped or ip.sixtofour or ip
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
@@ -156,7 +159,7 @@ def _parse(url: str) -> _Target:
         raise _unreachable("the URL is not valid") from None
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
         raise UrlNotAllowed
-    if not host:
+    if not host or not host.isprintable() or " " in host:
         raise _unreachable("the URL is not valid")
     default_port = 443 if parts.scheme == "https" else 80
     return _Target(parts.scheme, host, default_port if port is None else port, path)

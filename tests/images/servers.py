@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import unquote
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 PICTURE = bytes(range(256)) * 40
@@ -29,7 +30,7 @@ class Pictures(http.server.BaseHTTPRequestHandler):
             left, _, target = query.partition("/")
             self._redirect(f"/redirect?{int(left) - 1}/{target}" if int(left) > 1 else f"/{target}")
         elif path == "/redirect_to":
-            self._redirect(query)
+            self._redirect(unquote(query))
         elif path == "/cookie":
             self._redirect("/echo", {"Set-Cookie": "a=b; Path=/"})
         elif path == "/chunked":

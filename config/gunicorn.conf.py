@@ -1,0 +1,60 @@
+"""How gunicorn serves. One process: the model is in memory once, and threads share it."""
+
+import math
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))  # gunicorn runs this file by its path
+
+from config.env_file import export_library_settings  # noqa: E402
+from config.settings import ENV_FILE, Settings, SettingsError  # noqa: E402
+
+export_library_settings(ENV_FILE)
+try:
+    _settings = Settings.from_env()
+except SettingsError as error:
+    raise SystemExit(str(error)) from None
+
+_RUNNING = 1  # pictures with the model at once
+_RESERVE = 16  # threads for /health, and for saying no
+
+chdir = str(CHECKOUT)  # REST.py is found from anywhere
+bind = f"{_settings.host}:{_settings.port}"
+workers = 1  # each worker would load the weights again
+worker_class = "services.web.gunicorn_worker.JsonThreadWorker"
+# gunicorn itself never refuses; with fewer threads than places in the queue, /health would wait with the rest
+threads = _settings.queue_capacity + _RUNNING + _RESERVE
+preload_app = False  # a model loaded before the fork cannot use CUDA
+timeout = 120  # of the worker's event loop, not of requests: they have their own deadline
+graceful_timeout = math.ceil(_settings.grace_s)
+keepalive = 5  # seconds that an idle connection stays open for its next request
+limit_request_line = 8190  # the most gunicorn allows: image URLs in a query can be long
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the heartbeat must not wait for a disk
+control_socket_disable = True  # one way in is enough
+errorlog = "-"
+loglevel = _settings.log_level
+
+
+def when_ready(server: Any) -> None:
+    """Let SIGTERM drain first: gunicorn would close its listeners at once, and new connections be reset."""
+    close = server.handle_term
+
+    def handle_term() -> None:
+        server.handle_term = close  # a second SIGTERM does not wait
+        server.log.info("Draining for %g s", _settings.drain_s)
+        server.kill_workers(signal.SIGUSR2)
+        timer = threading.Timer(_settings.drain_s, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
+
+    server.handle_term = handle_term
+
+
+def post_worker_init(worker: Any) -> None:
+    """SIGUSR2 (from above) begins the drain inside of the application."""
+    signal.signal(signal.SIGUSR2, lambda *_: worker.wsgi.extensions["begin_drain"]())

@@ -1,0 +1,50 @@
+"""Which device the model runs on, and why."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for by name does not work."""
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    device: torch.device
+    reason: str  # for people
+
+
+def choose_device(requested: str) -> DeviceChoice:
+    """The device for DEVICE=`requested`: auto, cpu, cuda or cuda:N.
+
+    auto takes CUDA if it really works, else the CPU, with a warning that says why. Raises DeviceError for a
+    GPU that was asked for by name and does not work: falling back would hide the mistake.
+    """
+    if requested == "cpu":
+        return DeviceChoice(torch.device("cpu"), "asked for by DEVICE=cpu")
+    name = "cuda:0" if requested in ("auto", "cuda") else requested
+    fault = _cuda_fault(name)
+    if fault is None:
+        reason = f"{torch.cuda.get_device_name(name)}, {'found' if requested == 'auto' else 'asked for'}"
+        return DeviceChoice(torch.device(name), reason)
+    if requested != "auto":
+        raise DeviceError(f"DEVICE={requested} does not work: {fault}. DEVICE=auto falls back to the CPU")
+    logger.warning("Running on the CPU: %s", fault)
+    return DeviceChoice(torch.device("cpu"), f"no usable GPU: {fault}")
+
+
+def _cuda_fault(name: str) -> str | None:
+    """Why CUDA device `name` cannot be used; None if it can, as shown by a first computation on it."""
+    if torch.version.cuda is None:
+        return "this build of PyTorch is for the CPU only"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device (is the NVIDIA driver installed, and new enough?)"
+    try:
+        torch.ones(8, device=name).sum().item()
+    except (RuntimeError, AssertionError) as exc:  # AssertionError: an index beyond the last GPU
+        return str(exc).splitlines()[0]
+    return None
