@@ -10,7 +10,6 @@ import sys
 from functools import partial
 
 from flask import Flask
-from services.web.options import WebOptions
 
 from config.env_file import export_library_settings
 from config.settings import CHECKOUT, ENV_FILE, Settings, SettingsError
@@ -23,6 +22,7 @@ from services.images.files import FileReader
 from services.images.source import SourceReader
 from services.pipeline import Pipeline
 from services.web import app as web
+from services.web.options import WebOptions
 
 STOP_MARGIN_S = 1.0  # between the last refusal and the end of the process, so that the answers get out
 

@@ -4,6 +4,7 @@
     ├─ NoInput                 the request names no image
     ├─ ConflictingInput        it names more than one
     ├─ InvalidParameter        a parameter is unknown in value or out of range
+    ├─ ModelNotConfigured      it asks for a model that is not served
     ├─ BadRequest              malformed JSON, multipart or HTTP
     ├─ UrlNotAllowed           policy refuses the address; always the same text, so that nothing can be probed
     ├─ UrlUnreachable          DNS, connection, TLS, status or time-out
@@ -37,6 +38,9 @@ class ConflictingInput(CaptioningError): ...
 
 
 class InvalidParameter(CaptioningError): ...
+
+
+class ModelNotConfigured(CaptioningError): ...
 
 
 class BadRequest(CaptioningError): ...

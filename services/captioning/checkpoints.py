@@ -1,5 +1,6 @@
 """The weights of published models: found where the old set-up left them, or downloaded with progress."""
 
+import contextlib
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,7 +44,8 @@ def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
             "Check the network, or put the file there yourself; then start again"
         ) from exc
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing was written
+            part.unlink()
     return path
 
 

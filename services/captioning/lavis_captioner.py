@@ -55,51 +55,58 @@ def load_captioner(model: str, device: str, report: ReportProgress) -> LavisCapt
 
     if model == DEMO:
         name, model_type = lavis_zoo.DEMO_ARCHITECTURE, "demo"
-        checkpoint = None
+        checkpoint, held = None, None
     else:
         name, model_type = lavis_zoo.find_captioner(model)
         checkpoint = ensure_checkpoint(lavis_zoo.checkpoint_url(name, model_type), report)
         report(LoadProgress("loading"))
+        held = _shapes(checkpoint)
     try:
         loaded, processors, _ = lavis_zoo.load_model_and_preprocess(
             name, model_type, is_eval=True, device=choice.device
         )
-    except pickle.UnpicklingError as exc:
-        raise ModelLoadError(_not_only_tensors(checkpoint, exc)) from exc
-    except (OSError, RuntimeError, EOFError) as exc:
+    except (OSError, RuntimeError) as exc:
         raise ModelLoadError(f"{model} could not be loaded: {exc}") from exc
-    if checkpoint:
-        _check_complete(loaded, checkpoint)
+    if checkpoint and held is not None:
+        _check_complete(loaded, checkpoint, held)
     info = ModelInfo(model, str(choice.device), choice.reason, _precision(loaded))
     return LavisCaptioner(loaded, processors["eval"], info)
 
 
-def _check_complete(model: torch.nn.Module, checkpoint: Path) -> None:
+def _shapes(checkpoint: Path) -> dict[str, torch.Size]:
+    """Names and shapes of the weights in a checkpoint of LAVIS, without reading the weights themselves.
+
+    Raises ModelLoadError for a file that is broken, or that holds more than tensors: unpickling could run code.
+    """
+    try:
+        held = torch.load(checkpoint, map_location="meta", mmap=True, weights_only=True)
+    except pickle.UnpicklingError as exc:
+        # PyTorch names the first object that it refuses; the rest of its text is how to switch the safety off
+        refused = [line.strip() for line in str(exc).splitlines() if "GLOBAL" in line or "Unsupported" in line]
+        what = refused[0] if refused else str(exc).splitlines()[0]
+        raise ModelLoadError(
+            f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: {what}. "
+            f"{_ANEW}"
+        ) from exc
+    except (OSError, RuntimeError, EOFError) as exc:
+        why = str(exc).splitlines()[0]
+        raise ModelLoadError(f"{checkpoint} is not a whole checkpoint: {why}. {_ANEW}") from exc
+    return {name: weight.shape for name, weight in held.get("model", held).items()}
+
+
+_ANEW = "Delete the file; it is then downloaded anew"
+
+
+def _check_complete(model: torch.nn.Module, checkpoint: Path, held: dict[str, torch.Size]) -> None:
     """LAVIS loads with strict=False, and what a checkpoint lacks keeps its random values: refuse that.
 
     Weights that LAVIS takes from elsewhere (BLIP-2's frozen parts) are not required of the checkpoint.
     """
-    held = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
-    held = held.get("model", held)
-    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    missing = sorted(trained - held.keys())
-    wrong = sorted(name for name in trained & held.keys() if model.get_parameter(name).shape != held[name].shape)
-    if missing or wrong:
-        names = ", ".join([*missing, *wrong][:8])
-        raise ModelLoadError(
-            f"{checkpoint} lacks {len(missing)} weights of the model and holds {len(wrong)} of another shape: "
-            f"{names}. Delete the file; it is then downloaded anew"
-        )
-
-
-def _not_only_tensors(checkpoint: Path | None, exc: pickle.UnpicklingError) -> str:
-    """PyTorch names the first object that it refused; the rest of its advice is to switch the safety off."""
-    refused = [line for line in str(exc).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-    what = refused[0].strip() if refused else str(exc).splitlines()[0]
-    return (
-        f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: {what}. "
-        "Delete the file if it should be the published one; it is then downloaded anew"
-    )
+    trained = {name: weight.shape for name, weight in model.named_parameters() if weight.requires_grad}
+    bad = sorted(name for name, shape in trained.items() if held.get(name) != shape)
+    if bad:
+        names = ", ".join(bad[:8])
+        raise ModelLoadError(f"{checkpoint} lacks {len(bad)} weights of the model's shapes: {names}. {_ANEW}")
 
 
 def _precision(model: torch.nn.Module) -> str:

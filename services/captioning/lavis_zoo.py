@@ -7,6 +7,7 @@ others import it inside functions.
 import importlib
 import json
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,23 +41,21 @@ def _import_torchvision() -> None:
         importlib.import_module("torchvision")
 
 
-_import_torchvision()
-
-from lavis.common.registry import registry  # noqa: E402
-from lavis.models import load_model_and_preprocess  # noqa: E402
-from lavis.models.blip_models.blip_caption import BlipCaption  # noqa: E402
-from lavis.models.med import XBertLMHeadDecoder  # noqa: E402
-from lavis.models.vit import VisionTransformer  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-from transformers import BertTokenizer  # noqa: E402
-from transformers.models.bert.configuration_bert import BertConfig  # noqa: E402
+# LAVIS and what it needs are old and warn about themselves by the dozen.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    _import_torchvision()
+    from lavis.common.registry import registry
+    from lavis.models import load_model_and_preprocess
+    from lavis.models.blip_models.blip_caption import BlipCaption
+    from lavis.models.med import XBertLMHeadDecoder
+    from lavis.models.vit import VisionTransformer
+    from omegaconf import OmegaConf
+    from safetensors.torch import load_file
+    from transformers import BertTokenizer
+    from transformers.models.bert.configuration_bert import BertConfig
 
 from services.captioning.checkpoints import ModelLoadError  # noqa: E402
-
-DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
-DEMO_ARCHITECTURE = "blip_caption_demo"
-
 
 __all__ = [
     "DEMO_ARCHITECTURE",
@@ -66,6 +65,9 @@ __all__ = [
     "find_captioner",
     "load_model_and_preprocess",
 ]
+
+DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
+DEMO_ARCHITECTURE = "blip_caption_demo"
 
 # The architectures of LAVIS 1.0.2 whose `generate` turns an image alone into a caption.
 CAPTIONERS = ("blip_caption", "blip2_opt", "blip2_t5")

@@ -17,6 +17,12 @@ _MALFORMED = ("bad_request", "400 Bad Request")
 
 
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """While draining, close each connection after its answer: gunicorn drops the application's own header."""
+        if self.wsgi.extensions["drain"].is_set():
+            req.force_close()
+        return bool(super().handle_request(req, conn))
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application; gunicorn then closes the connection."""
         self.log.warning("Rejected before it was a request: %s", exc)

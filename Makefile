@@ -1,0 +1,31 @@
+# What a person types; .ci/run types the same. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-slow check clean
+python := .venv/bin/python
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+
+setup: ## make .venv, once  [PYTHON=/path/to/python3.11] [TORCH_INDEX=<PyTorch's own CPU index>]
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh scripts/setup.sh
+
+demo: setup ## caption the pictures in examples/ with the bundled model, keep serving  [ONCE=1: stop after the table]
+	@$(python) -m scripts.demo $(if $(ONCE),--once)
+
+run: setup ## the service, with the model of .env or the default one
+	@$(python) REST.py
+
+test: setup ## the quick tests
+	$(python) -m pytest -m "not slow"
+
+test-slow: setup ## the tests that load a model of full size or take long
+	$(python) -m pytest -m slow
+
+check: setup ## style, types, import rules
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	$(python) -m pytest tests/test_import_rules.py
+
+clean: ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

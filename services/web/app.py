@@ -1,0 +1,64 @@
+"""The Flask application: routes, and what every request and every answer has in common."""
+
+import logging
+from threading import Event
+from urllib.parse import quote
+
+from flask import Flask, Response
+
+from services.pipeline import Pipeline
+from services.web.access import register_access
+from services.web.analyze import analyze_routes
+from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
+from services.web.failures import register_failures
+from services.web.health import health_routes
+from services.web.options import WebOptions
+from services.web.request import ApiRequest, current_request
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(options: WebOptions, pipeline: Pipeline) -> Flask:
+    """The application. Set its `extensions["drain"]`, a threading.Event, to have new requests refused."""
+    app = Flask(__name__, static_folder=None)
+    app.request_class = ApiRequest
+    app.config["SERVICE_NAME"] = options.service_name
+    app.config["MAX_CONTENT_LENGTH"] = _max_body_bytes(options.max_image_bytes)
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_FORM_TEXT_BYTES
+    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
+    # A path with one slash more is the same route, or none at all; a redirect would be an HTML page.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    drain = app.extensions["drain"] = Event()
+    _register_common(app, drain)
+    register_access(app, options.private, options.cors_origins)
+    register_failures(app, options)
+    app.register_blueprint(analyze_routes(options, pipeline, drain))
+    app.register_blueprint(health_routes(options, pipeline, drain))
+    return app
+
+
+def _max_body_bytes(max_image_bytes: int) -> int:
+    """Base64 is 4/3 of the image, and 3/2 with a line break, escaped in JSON, after every 76 characters."""
+    return max_image_bytes * 3 // 2 + 64 * 1024  # and what surrounds it in JSON or a form
+
+
+def _register_common(app: Flask, drain: Event) -> None:
+    @app.after_request
+    def finish(response: Response) -> Response:
+        request = current_request()
+        request.discard_rest()
+        response.headers["X-Request-ID"] = request.id
+        if drain.is_set():
+            response.headers["Connection"] = "close"
+        # Without the query, which may hold secrets; quoted, so that nobody can write log lines of his own.
+        logger.info(
+            "%s %s %s %d %.0f ms %s",
+            request.id,
+            request.method,
+            quote(request.path),
+            response.status_code,
+            request.seconds * 1000,
+            request.outcome,
+        )
+        return response

@@ -1,0 +1,108 @@
+"""The body of a request, in any of the forms that carry an image -> its texts and its pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from services.errors import BadRequest, InvalidParameter
+from services.web.base64_text import decode_base64
+from services.web.request import ApiRequest
+
+UPLOAD_FIELDS = ("file", "image", "img_file")
+RAW_BODY = "a raw body"
+MAX_FORM_TEXT_BYTES = 500_000
+MAX_FORM_PARTS = 100
+TEXT_FIELDS = ("url", "file", "model")
+
+_TYPES_THAT_CARRY = "image/*, application/octet-stream, multipart/form-data or application/json"
+
+
+@dataclass(frozen=True)
+class Body:
+    texts: Sequence[tuple[str, str]] = ()  # name, value
+    pictures: Sequence[tuple[str, bytes]] = field(default=(), repr=False)  # what to call it, its bytes
+    has_unselected_file: bool = False  # a file field of a form in which nobody chose a file
+
+
+def read_body(request: ApiRequest, max_image_bytes: int) -> Body:
+    """Raises BadRequest, InvalidParameter, and werkzeug's RequestEntityTooLarge.
+
+    Of an uploaded file at most one byte more than `max_image_bytes` is taken, so that its size shows.
+    """
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        return _multipart(request, max_image_bytes)
+    content = _whole(request)
+    if kind == "application/x-www-form-urlencoded":
+        return _form(request, content)
+    if request.is_json:
+        return _json(content)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return Body(pictures=[(RAW_BODY, content)])
+    if not content:
+        return Body()
+    if not kind:  # bytes without a type are just bytes (RFC 9110, 8.3)
+        return Body(pictures=[(RAW_BODY, content)])
+    raise BadRequest(f"Content-Type {kind} cannot carry an image here; send {_TYPES_THAT_CARRY}")
+
+
+def _whole(request: ApiRequest) -> bytes:
+    content = request.get_data()
+    # Of a chunked body over the limit, werkzeug gives just what fits; only the next read says that it is over.
+    request.stream.read(1)
+    return content
+
+
+def _multipart(request: ApiRequest, max_image_bytes: int) -> Body:
+    try:
+        form, files = request.form, request.files
+    except ValueError:
+        raise BadRequest("The multipart body is malformed or incomplete") from None
+    uploads: list[FileStorage] = [file for name in UPLOAD_FIELDS for file in files.getlist(name)]
+    chosen = [file for file in uploads if file.filename]
+    return Body(
+        texts=[(name, text) for name in TEXT_FIELDS for text in form.getlist(name)],
+        pictures=[("an uploaded file", file.stream.read(max_image_bytes + 1)) for file in chosen],
+        has_unselected_file=len(chosen) < len(uploads),
+    )
+
+
+def _form(request: ApiRequest, content: bytes) -> Body:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        # No form, but a picture: `curl --data-binary` says "form" for whatever it sends.
+        return Body(pictures=[(RAW_BODY, content)])
+    if len(content) > MAX_FORM_TEXT_BYTES:  # werkzeug heeds its own limit in multipart forms alone
+        raise RequestEntityTooLarge
+    return Body(texts=[(name, text) for name in TEXT_FIELDS for text in request.form.getlist(name)])
+
+
+def _json(content: bytes) -> Body:
+    if not content.strip():
+        return Body()
+    try:
+        message = json.loads(content)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not valid JSON") from None
+    if not isinstance(message, dict):
+        raise BadRequest('The JSON body must be an object, such as {"url": "https://…"}')
+    image = _text(message, "image")
+    return Body(
+        texts=[(name, _text(message, name)) for name in TEXT_FIELDS],
+        pictures=[("a JSON image", decode_base64(image, "image"))] if image else (),
+    )
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    """The string under `name`; "" when there is none, or null."""
+    value = message.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidParameter(f"{name} must be a string")
+    return value

@@ -1,0 +1,60 @@
+"""Whatever goes wrong, on every route -> the one envelope of errors, as JSON."""
+
+import logging
+
+from flask import Flask, Response
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from services.errors import CaptioningError
+from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
+from services.web.options import WebOptions
+from services.web.request import ApiRequest, current_request
+from services.web.responses import as_json, code_and_status, error_body
+
+logger = logging.getLogger(__name__)
+
+
+def register_failures(app: Flask, options: WebOptions) -> None:
+    @app.errorhandler(Exception)
+    def answer(exc: Exception) -> Response:
+        request = current_request()
+        request.outcome, status = code_and_status(exc)
+        if status == 500:
+            # Flask hands over what an error handler or hook of ours raised inside of an InternalServerError.
+            cause = getattr(exc, "original_exception", None) or exc
+            logger.error("request %s failed", request.id, exc_info=cause)
+        message = _message(exc, request, options.max_image_bytes)
+        body = error_body(options.service_name, request.outcome, message, request.seconds)
+        response = as_json(body, status)
+        if isinstance(exc, CaptioningError) and exc.retry_after_s is not None:
+            response.headers["Retry-After"] = str(exc.retry_after_s)
+        if isinstance(exc, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(_methods(exc))
+        return response
+
+
+def _message(exc: Exception, request: ApiRequest, max_image_bytes: int) -> str:
+    match exc:
+        case CaptioningError():
+            text = exc.message
+        case NotFound():
+            text = f"There is no {request.path} here; / lists what there is"
+        case MethodNotAllowed():
+            text = f"{request.method} is not allowed for {request.path}; allowed: {', '.join(_methods(exc))}"
+        case RequestEntityTooLarge():
+            text = (
+                f"The request is too large: an image may have {max_image_bytes:,} bytes, "
+                f"a form {MAX_FORM_PARTS:,} parts and {MAX_FORM_TEXT_BYTES:,} bytes of text"
+            )
+        case HTTPException() if exc.code == 400:
+            text = "The request is malformed or incomplete"
+        case ParseException():
+            text = "The body of the request is not valid HTTP"
+        case _:
+            text = f"This is a fault of the service; its log explains it under the request id {request.id}"
+    return text
+
+
+def _methods(exc: MethodNotAllowed) -> list[str]:
+    return sorted(exc.valid_methods or ())

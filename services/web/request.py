@@ -1,0 +1,55 @@
+"""A request as all of this folder sees it: Flask's, with an id, the time of its arrival and how it went."""
+
+import contextlib
+import re
+import time
+import uuid
+from typing import Any, cast
+
+import flask
+from werkzeug.formparser import FormDataParser
+
+# What may stand in a log line and in a header of the answer just as the client sent it.
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_DISCARD_BYTES = 64 * 1024
+_DISCARD_S = 10.0
+
+
+class ApiRequest(flask.Request):
+    """`id`: the client's X-Request-ID, or a fresh one. `outcome`: "ok", or the code of the error answered."""
+
+    def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
+        super().__init__(environ, populate_request, shallow)
+        self._arrived = time.monotonic()
+        sent = self.headers.get("X-Request-ID", "")
+        self.id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+        self.outcome = "ok"
+
+    @property
+    def seconds(self) -> float:
+        """Since the request arrived: since its headers were there, and before its body is read."""
+        return time.monotonic() - self._arrived
+
+    def make_form_data_parser(self) -> FormDataParser:
+        parser = super().make_form_data_parser()
+        parser.silent = False  # or a malformed form would read as an empty one
+        return parser
+
+    def discard_rest(self) -> None:
+        """Drop what is left of the body; nothing to do when all of it was read.
+
+        To close a connection with unread bytes resets it, and a client that is still sending would see that
+        instead of the answer.
+        """
+        body = self.environ["wsgi.input"]
+        if not self.environ.get("wsgi.input_terminated") or getattr(body, "failed", False):
+            return  # where it ends is not known
+        stop = time.monotonic() + _DISCARD_S
+        with contextlib.suppress(Exception):  # the answer stands, whatever else is wrong with the request
+            while time.monotonic() < stop and body.read(_DISCARD_BYTES):
+                pass
+
+
+def current_request() -> ApiRequest:
+    return cast(ApiRequest, flask.request)

@@ -1,0 +1,101 @@
+"""The real loading code on real files: the demonstration model, and checkpoints that are not as they should be."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from services.captioning import lavis_zoo
+from services.captioning.captioner import LoadProgress
+from services.captioning.checkpoints import ModelLoadError, cached_path
+from services.captioning.devices import DeviceError
+from services.captioning.lavis_captioner import LavisCaptioner, _check_complete, load_captioner
+from tests.captioning.full_size import MODEL
+from training.scenes import draw_scene
+
+SEED = 31_007  # unseen in training
+
+
+def ignore(progress: LoadProgress) -> None:
+    """For tests that don't look at the progress."""
+
+
+@pytest.fixture(scope="module")
+def demo() -> LavisCaptioner:
+    return load_captioner("demo", "cpu", ignore)
+
+
+def test_the_demo_says_what_it_is(demo: LavisCaptioner) -> None:
+    assert (demo.info.model, demo.info.device, demo.info.precision) == ("demo", "cpu", "fp32")
+
+
+def test_captions_are_those_of_lavis_and_true(demo: LavisCaptioner) -> None:
+    scenes = [draw_scene(SEED, i) for i in range(20)]
+    ours = [demo.caption([demo.prepare(scene.picture)])[0].text for scene in scenes]
+    model, processors, _ = lavis_zoo.load_model_and_preprocess("blip_caption_demo", "demo", is_eval=True)
+    with torch.inference_mode():
+        pixels = [processors["eval"](scene.picture).unsqueeze(0) for scene in scenes]
+        theirs = [model.generate({"image": image})[0] for image in pixels]
+    assert ours == theirs
+    assert sum(text == scene.caption for text, scene in zip(ours, scenes, strict=True)) >= 17
+
+
+def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:
+    for size in ((1, 1), (3000, 2), (640, 480)):
+        assert demo.prepare(Image.new("RGB", size)).shape == (3, 128, 128)
+
+
+def test_an_unknown_model_names_the_choices() -> None:
+    with pytest.raises(ModelLoadError, match="blip_caption/large_coco"):
+        load_captioner("blip_caption/huge", "cpu", ignore)
+
+
+def test_a_gpu_that_is_not_there_stops_the_load() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(DeviceError, match="DEVICE=cuda"):
+        load_captioner("demo", "cuda", ignore)
+
+
+class Malicious:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where LAVIS looks for the checkpoint of MODEL; nothing is there yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = cached_path(lavis_zoo.checkpoint_url(*MODEL.split("/")))
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_checkpoint_that_could_run_code_is_not_loaded(checkpoint: Path) -> None:
+    trace = checkpoint.with_name("it ran")
+    torch.save({"model": Malicious(trace)}, checkpoint)
+    with pytest.raises(ModelLoadError, match=r"could run code.*mkdir"):
+        load_captioner(MODEL, "cpu", ignore)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2000, -1])
+def test_a_broken_checkpoint_is_named(checkpoint: Path, keep: int) -> None:
+    torch.save({"model": {"weight": torch.zeros(1000)}}, checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
+    with pytest.raises(ModelLoadError, match=rf"{checkpoint.name} .*Delete the file"):
+        load_captioner(MODEL, "cpu", ignore)
+
+
+def test_missing_weights_and_wrong_shapes_are_named() -> None:
+    model = torch.nn.Linear(3, 2)
+    whole = {"weight": torch.Size([2, 3]), "bias": torch.Size([2])}
+    _check_complete(model, Path("a.pth"), whole)
+    for held in ({"weight": whole["weight"]}, {**whole, "bias": torch.Size([3])}):
+        with pytest.raises(ModelLoadError, match=r"a\.pth lacks 1 weights of the model's shapes: bias"):
+            _check_complete(model, Path("a.pth"), held)

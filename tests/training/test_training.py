@@ -1,0 +1,83 @@
+"""The parts of training that can go wrong unseen: what is trained on, what is asked for, what is saved."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
+from training.backgrounds import BACKGROUNDS
+from training.evaluate_demo import names, score
+from training.scenes import draw_scene
+from training.things import THINGS
+from training.train_demo import FIRST_JUDGING_SEED, SceneBatches, Trainer, learning_rate, patch_targets
+from training.vocabulary import vocabulary
+
+
+def test_judging_seeds_are_refused() -> None:
+    assert FIRST_JUDGING_SEED == 20_000
+    with pytest.raises(ValueError, match="never for training"):
+        SceneBatches(20_000, first=0, batch=2, side_px=128, patch_px=16)
+    SceneBatches(19_999, first=0, batch=2, side_px=128, patch_px=16)
+
+
+def test_batches_hold_what_was_drawn() -> None:
+    batch = next(iter(SceneBatches(5, first=100, batch=4, side_px=128, patch_px=16)))
+    assert batch.pixels.shape == (4, 3, 128, 128)
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.captions[:2] == [draw_scene(5, index).caption for index in (100, 101)]
+    assert batch.patches.shape == (4, 64)
+
+
+def test_patches_name_the_thing_that_covers_them() -> None:
+    for index in range(30):
+        scene = draw_scene(6, index)
+        targets = patch_targets(scene, 8).reshape(8, 8)
+        for placed in scene.placed:
+            assert targets[int(placed.y * 8), int(placed.x * 8)] == THINGS.index(placed.thing)
+        ground = len(THINGS) + BACKGROUNDS.index(scene.background)
+        assert set(targets.flat) <= {ground, *(THINGS.index(placed.thing) for placed in scene.placed)}
+
+
+def test_the_vocabulary_has_a_token_for_every_word() -> None:
+    assert (DEMO_MODEL / "vocab.txt").read_text("utf-8").split("\n")[:-1] == vocabulary()
+    tokenizer = DemoBlipCaption.init_tokenizer()
+    for index in range(300):
+        caption = draw_scene(41_000, index).caption
+        assert tokenizer.tokenize(caption) == caption.split()
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
+    rates = [learning_rate(step, 5000) for step in range(5000)]
+    assert rates[0] < rates[499]
+    assert all(a >= b for a, b in itertools.pairwise(rates[500:]))
+    assert rates[-1] < 1e-8
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first = Trainer(tmp_path, batch=2, seed=3, device="cpu")
+    first.train(pictures=4)
+    second = Trainer(tmp_path, batch=2, seed=4, device="cpu")
+    second.resume()
+    assert second.step == 2
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, second.model.state_dict()[name]), name
+
+
+def test_scores() -> None:
+    scenes = [draw_scene(9, index) for index in range(4)]
+    truths = [scene.caption for scene in scenes]
+    assert score(scenes, truths) == {"exact": 1.0, "noun_recall": 1.0}
+    assert score(scenes, ["", *truths[1:]])["exact"] == 0.75
+    assert score(scenes, [""] * 4) == {"exact": 0.0, "noun_recall": 0.0}
+    assert names("two hot dogs and a car", "hot dogs")
+    assert not names("two hot dogs and a car", "dog")
+
+
+def test_the_checkpoint_is_small_and_complete() -> None:
+    path = DEMO_MODEL / "model.safetensors"
+    assert path.stat().st_size <= 25_000_000
+    with safe_open(path, "pt") as weights:
+        assert "visual_encoder.patch_embed.proj.weight" in weights.keys()  # noqa: SIM118 - not a mapping

@@ -1,0 +1,58 @@
+"""What the service should answer, to compare whole answers with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from tests.fakes import FAKE_INFO, Colour, bundled_map, colour_caption
+
+
+def analysis(text: str, pairs: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A success without its processing_time. pairs: word -> emoji."""
+    return {
+        "service": "blip2",
+        "status": "success",
+        "predictions": [
+            {
+                "text": text,
+                "emoji_mappings": [{"emoji": emoji, "word": word} for word, emoji in (pairs or {}).items()],
+                "confidence": None,
+            }
+        ],
+        "metadata": {
+            "model_info": {
+                "framework": "BLIP2 (Bootstrapping Language-Image Pre-training v2)",
+                "model": FAKE_INFO.model,
+                "device": "cpu",
+                "precision": "fp32",
+            },
+            "emoji_map_version": bundled_map().version,
+        },
+    }
+
+
+def colour_analysis(colour: Colour) -> dict[str, Any]:
+    return analysis(colour_caption(colour))
+
+
+def failure(code: str, message: str) -> dict[str, Any]:
+    """An error without its processing_time."""
+    return {
+        "service": "blip2",
+        "status": "error",
+        "predictions": [],
+        "error": {"code": code, "message": message},
+        "metadata": {},
+    }
+
+
+def body_of(response: TestResponse) -> dict[str, Any]:
+    """The JSON answered, with its processing_time checked and taken out."""
+    assert response.content_type == "application/json"
+    assert response.json is not None
+    body: dict[str, Any] = response.json
+    seconds = body["metadata"].pop("processing_time")
+    assert isinstance(seconds, float)
+    assert seconds >= 0
+    return body
