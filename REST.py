@@ -12,7 +12,8 @@ from functools import partial
 from flask import Flask
 
 from config.env_file import export_library_settings
-from config.settings import CHECKOUT, ENV_FILE, Settings, SettingsError
+from config.settings import ENV_FILE, Settings, SettingsError
+from config.values import CHECKOUT
 from services.captioning.batcher import Batcher
 from services.captioning.captioner import Captioner, LoadCaptioner, ReportProgress
 from services.emoji.map_file import load_map

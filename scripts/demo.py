@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.settings import CHECKOUT, Settings, SettingsError
+from config.settings import Settings, SettingsError
+from config.values import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 LOAD_TIMEOUT_S = 120

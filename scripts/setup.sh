@@ -51,7 +51,8 @@ find_python() {
 explain_missing_python() {
     if [ -n "${PYTHON:-}" ] && [ -z "$(find_python sys)" ]; then
         found=$(version_of "$PYTHON" sys)
-        die "PYTHON=$PYTHON ${found:+is Python $found}${found:-does not run}. Python 3.11 is needed."
+        if [ -n "$found" ]; then found="is Python $found"; else found="does not run"; fi
+        die "PYTHON=$PYTHON $found. Python 3.11 is needed."
     fi
     bare=$(find_python sys)
     if [ -n "$bare" ]; then

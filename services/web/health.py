@@ -84,6 +84,8 @@ def _why_not_ready(state: BatcherState, stopping: bool) -> str:
     """"" when a request would be admitted now."""
     if stopping:
         return "the service is stopping"
-    if state.status is not ModelStatus.LOADED:
-        return f"the model is {'loading' if state.status is ModelStatus.LOADING else 'not usable; see /health'}"
+    if state.status is ModelStatus.LOADING:
+        return "the model is loading"
+    if state.status is ModelStatus.FAILED:
+        return "the model could not be loaded"
     return "" if state.admitting else "the queue is full"

@@ -1,4 +1,4 @@
-"""What the service should answer, to compare whole answers with."""
+"""Requests that upload, and what the service should answer: whole answers, to compare with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +45,19 @@ def failure(code: str, message: str) -> dict[str, Any]:
         "error": {"code": code, "message": message},
         "metadata": {},
     }
+
+
+def multipart(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
+    """The body of a form, as arguments of the test client. parts: field, file name (None for a text), content.
+
+    Werkzeug's client would put large ones into a temporary file, and leave that open.
+    """
+    body = b""
+    for field, name, content in parts:
+        filename = f'; filename="{name}"' if name is not None else ""
+        body += f'--limit\r\nContent-Disposition: form-data; name="{field}"{filename}\r\n\r\n'.encode()
+        body += content + b"\r\n"
+    return {"data": body + b"--limit--\r\n", "content_type": "multipart/form-data; boundary=limit"}
 
 
 def body_of(response: TestResponse) -> dict[str, Any]:

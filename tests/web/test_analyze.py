@@ -3,7 +3,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from services.captioning.batcher import ModelStatus
 from services.captioning.captioner import Captioner, ReportProgress
 from tests.fakes import FakeCaptioner, bundled_map, colour_caption, make_app, picture, wait_for
 from tests.images.servers import pictures, raw, sends
-from tests.web.answers import analysis, body_of, colour_analysis, failure
+from tests.web.answers import analysis, body_of, colour_analysis, failure, multipart
 
 TEAL = (0, 128, 128)
 TEAL_PNG = picture(TEAL)
@@ -43,7 +42,7 @@ EXAMPLE_ANSWER = """{
 
 
 def upload(data: bytes = TEAL_PNG, field: str = "file", name: str = "a.png") -> dict[str, Any]:
-    return {"data": {field: (BytesIO(data), name)}}
+    return multipart((field, name, data))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,9 @@ def test_all_five_formats(client: FlaskClient) -> None:
 
 def test_the_model_may_be_named_when_it_is_the_one_that_is_served(client: FlaskClient) -> None:
     by_query = client.post("/analyze", query_string={"model": "fake/colours"}, **upload())
-    by_form = client.post("/analyze", data={"model": "fake/colours", "file": (BytesIO(TEAL_PNG), "a.png")})
+    by_form = client.post(
+        "/analyze", **multipart(("model", None, b"fake/colours"), ("file", "a.png", TEAL_PNG))
+    )
     by_json = client.post("/analyze", json={"model": "fake/colours", "image": TEAL_BASE64})
     assert [response.status_code for response in (by_query, by_form, by_json)] == [200, 200, 200]
 
@@ -204,7 +205,7 @@ def test_the_model_may_be_named_when_it_is_the_one_that_is_served(client: FlaskC
         (upload(b"just text"), 415, "unsupported_format", "File type not allowed"),
         (upload(b""), 400, "unreadable_image", "Failed to load image: the file is empty"),
         (
-            upload(TEAL_PNG[:60]),
+            upload(TEAL_PNG[:50]),
             400,
             "unreadable_image",
             "Failed to load image: the file is damaged or incomplete",
