@@ -101,7 +101,8 @@ def violations(root: Path) -> list[str]:
         file = path.relative_to(root).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"), file)
         for line, name in imported(tree, ".".join(Path(file).parent.parts)):
-            found += [f"{file}:{line} {name}" for r in RULES if is_within(name, r.package) and r.forbids(file)]
+            broken = [rule for rule in RULES if is_within(name, rule.package) and rule.forbids(file)]
+            found += [f"{file}:{line} {name}"] * len(broken)
             if stage_breaks_rule(file, name) or (file == "services/errors.py" and name):
                 found.append(f"{file}:{line} {name}")
         found += [f"{file}:{line} environment" for line in reads_environment(tree)]
@@ -109,7 +110,7 @@ def violations(root: Path) -> list[str]:
 
 
 def python_files(path: Path) -> list[Path]:
-    return [path] if path.suffix == ".py" else list(path.rglob("*.py"))
+    return [path] if path.is_file() else list(path.rglob("*.py"))
 
 
 def test_the_product_keeps_the_rules() -> None:
@@ -143,7 +144,7 @@ def test_the_product_keeps_the_rules() -> None:
 )
 def test_a_breach_is_found(tmp_path: Path, file: str, source: str, breach: str) -> None:
     path = tmp_path / file
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source, encoding="utf-8")
     assert [found.split(" ")[1] for found in violations(tmp_path)] == [breach]
     assert violations(tmp_path)[0].startswith(f"{file}:")
@@ -165,7 +166,7 @@ def test_a_breach_is_found(tmp_path: Path, file: str, source: str, breach: str) 
 )
 def test_what_is_allowed_is_not_reported(tmp_path: Path, file: str, source: str) -> None:
     path = tmp_path / file
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source, encoding="utf-8")
     assert violations(tmp_path) == []
 
@@ -174,7 +175,7 @@ def run_fresh(code: str, *arguments: str) -> str:
     """What `code` prints in an interpreter of its own, started at the root of the checkout."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -189,53 +190,55 @@ def run_fresh(code: str, *arguments: str) -> str:
         ("services.images.decode", {"torch", "transformers", "lavis", "flask", "requests"}),
         ("services.emoji.mapper", {"torch", "transformers", "lavis", "flask", "PIL", "requests", "yaml"}),
         ("services.captioning.batcher", {"torch", "transformers", "lavis", "flask", "PIL", "requests"}),
-        ("services.captioning.lavis_captioner", {"transformers", "lavis", "flask"}),
         ("REST", {"torch", "transformers", "lavis"}),
     ],
 )
 def test_importing_does_not_pull_in(module: str, stays_out: set[str]) -> None:
-    code = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(list(sys.modules)))"
-    assert stays_out.isdisjoint(json.loads(run_fresh(code, module)))
+    code = f"import json, sys, {module}; print(json.dumps(list(sys.modules)))"
+    assert stays_out.isdisjoint(json.loads(run_fresh(code)))
 
 
+# Imports the modules named and prints what they do besides.
 WATCHED_IMPORT = """
 import importlib, os, sys
 root = os.getcwd() + os.sep
 def watch(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.putenv"):
+    if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen"):
         print(module, event, arguments)
-    elif event == "open" and str(arguments[0]).startswith(root) and not str(arguments[0]).startswith(root + ".venv"):
-        if not str(arguments[0]).endswith((".py", ".pyc")) and ".pyc." not in str(arguments[0]):
+    elif event == "open" and str(arguments[0]).startswith(root):
+        if not arguments[0].startswith(root + ".venv") and ".py" not in arguments[0]:
             print(module, event, arguments[0])
 sys.path.insert(0, root)
 module = ""
 sys.addaudithook(watch)
 for module in sys.argv[1:]:
     importlib.import_module(module)
+print(*sorted({"lavis", "transformers"} & set(sys.modules)), end="")
 """
 
 
 def test_importing_does_no_work() -> None:
-    """No connection, no look-up of a name, no program started, no setting exported, no file of ours opened."""
-    files = [path.relative_to(ROOT) for part in ("services", "config", "REST.py") for path in python_files(ROOT / part)]
-    modules = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
-    # lavis_zoo is LAVIS itself, many packages long; gunicorn.conf is read by gunicorn, not imported.
-    light = sorted(set(modules) - {"services.captioning.lavis_zoo", "config.gunicorn.conf"})
-    assert run_fresh(WATCHED_IMPORT, *light) == ""
+    """No connection, no look-up of a name, no program started, no file of ours opened; LAVIS stays out."""
+    paths = [path for part in ("REST.py", "config", "services") for path in python_files(ROOT / part)]
+    files = [path.relative_to(ROOT).with_suffix("") for path in paths]
+    modules = {".".join(file.parts).removesuffix(".__init__") for file in files}
+    # gunicorn.conf is read by gunicorn, not imported
+    light = modules - {"services.captioning.lavis_zoo", "config.gunicorn.conf"}
+    assert run_fresh(WATCHED_IMPORT, *sorted(light)) == ""
 
 
 def test_work_while_importing_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("a: 1", encoding="utf-8")
     (tmp_path / "worker.py").write_text(
-        "import os, pathlib, socket\n"
+        "import pathlib, socket\n"
         "pathlib.Path('data.yaml').absolute().read_text()\n"
-        "os.environ['A'] = '1'\n"
         "socket.getaddrinfo('127.0.0.1', 80)\n",
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED_IMPORT, "worker"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", WATCHED_IMPORT, "worker"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert [line.split(" ")[:2] for line in done.stdout.splitlines()] == [
-        ["worker", "open"], ["worker", "os.putenv"], ["worker", "socket.getaddrinfo"],
+        ["worker", "open"], ["worker", "socket.getaddrinfo"],
     ]  # fmt: skip

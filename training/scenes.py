@@ -38,6 +38,9 @@ MAX_GAIN_SHIFT = 0.15  # of each colour channel
 JPEG_SHARE = 0.5
 JPEG_QUALITY = (40, 95)
 
+CROWD = 14  # the most things in a picture without a caption
+CROWDED = 1  # sets their random numbers apart
+
 NUMBERS = {1: "one", 2: "two", 3: "three"}
 # kinds of arrangement: name, share
 ARRANGEMENTS = {
@@ -170,16 +173,14 @@ def _compose(rng: np.random.Generator) -> tuple[str, list[Placed], list[tuple[Th
     return kind, placed, counted
 
 
-def _caption(kind: str, names: list[str], phrase: str) -> str:
+def _caption(kind: str, names: list[str]) -> str:
     if kind in ("next to", "above", "and"):
-        what = f"{names[0]} {kind} {names[1]}"
-    elif kind == "between":
-        what = f"{names[0]} between {names[1]} and {names[2]}"
-    elif kind == "above two":
-        what = f"{names[0]} above {names[1]} and {names[2]}"
-    else:
-        what = names[0]
-    return f"{what} {phrase}"
+        return f"{names[0]} {kind} {names[1]}"
+    if kind == "between":
+        return f"{names[0]} between {names[1]} and {names[2]}"
+    if kind == "above two":
+        return f"{names[0]} above {names[1]} and {names[2]}"
+    return names[0]
 
 
 def _paste(canvas: Image.Image, placed: Placed) -> None:
@@ -211,16 +212,36 @@ def draw_scene(seed: int, index: int, side_px: int | None = None) -> Scene:
     rng = np.random.default_rng([seed, index])
     side = int(rng.choice(SIDES_PX, p=SIDE_SHARES))
     kind, placed, counted = _compose(rng)
+    names = [_name(thing, count) for thing, count in counted]
+    words = tuple((word, thing) for (_, word), (thing, _) in zip(names, counted, strict=True))
+    return _draw(rng, _caption(kind, [name for name, _ in names]), placed, words, side_px or side)
+
+
+def _draw(
+    rng: np.random.Generator, what: str, placed: list[Placed], words: tuple[tuple[str, Thing], ...], side: int
+) -> Scene:
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
-    pixels = background.paint(rng, side_px or side)
+    pixels = background.paint(rng, side)
     picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     for one in placed:
         _paste(picture, one)
     picture, jpeg = _damage(rng, picture)
-    names = [_name(thing, count) for thing, count in counted]
-    words = tuple((word, thing) for (_, word), (thing, _) in zip(names, counted, strict=True))
-    caption = _caption(kind, [name for name, _ in names], background.phrase)
-    return Scene(caption, background, tuple(placed), words, picture, jpeg)
+    return Scene(f"{what} {background.phrase}", background, tuple(placed), words, picture, jpeg)
+
+
+def draw_crowd(seed: int, index: int) -> Scene:
+    """As many things as find room, without a caption: what the encoder learns to see from, before it reads."""
+    rng = np.random.default_rng([seed, index, CROWDED])
+    placed: list[Placed] = []
+    for which in rng.choice(len(THINGS), CROWD, replace=False):
+        size, angle = rng.uniform(SMALLEST, LARGEST_AMONG[3]), rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG)
+        blank = Placed(THINGS[which], 0, 0, size, angle)
+        for x, y in rng.uniform(blank.reach, 1 - blank.reach, (12, 2)):
+            one = replace(blank, x=x, y=y)
+            if all(one.clear_of(other) for other in placed):
+                placed.append(one)
+                break
+    return _draw(rng, "", placed, (), SIDES_PX[0])
 
 
 def write_scenes(count: int, seed: int, out_dir: Path, side_px: int | None = None) -> None:

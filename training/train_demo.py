@@ -8,13 +8,15 @@ changed when a run is taken up again.
 
 Beside the caption, every patch of the encoder's output is asked which thing or ground it shows (a linear head
 that is thrown away afterwards): drawn scenes know the answer for free, and such dense targets teach a vision
-transformer far sooner than some ten words a picture do.
+transformer far sooner than some ten words a picture do. For the same reason the first third of the training
+shows the encoder crowded pictures without a caption.
 """
 
 import argparse
+import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,10 @@ from tqdm import tqdm
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
 from training.backgrounds import BACKGROUNDS
 from training.evaluate_demo import generate, score
-from training.scenes import Scene, draw_scene
+from training.scenes import Scene, draw_crowd, draw_scene
 from training.things import THINGS
 
+PICTURES = 270_000
 FIRST_JUDGING_SEED = 20_000  # never trained on
 VALIDATION_SEED = 19_999
 PEAK_LEARNING_RATE = 1e-3
@@ -44,12 +47,15 @@ MAX_GRADIENT_NORM = 1.0
 PATCH_LOSS_SHARE = 0.5
 SAVE_EVERY_STEPS = 500
 VALIDATE_EVERY_STEPS = 750
-REPLAYED = 16_384  # pictures kept, 48 KB each; each is shown again once, which halves the work of drawing
+KEPT = 4096  # pictures that wait to be shown again, 48 KB each
+CROWD_SHARE = 0.35  # of the training
+GROUND_WEIGHT = 0.1  # of a patch that shows the ground: there are many, and they are easy
 
 # CLIP's, as in LAVIS's BlipImageBaseProcessor
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
+Draw = Callable[[int, int], Scene]  # seed and index -> scene
 Example = tuple[np.ndarray[Any, Any], str, np.ndarray[Any, Any]]
 
 
@@ -73,40 +79,64 @@ def patch_targets(scene: Scene, grid: int) -> np.ndarray[Any, Any]:
 
 
 class SceneBatches(IterableDataset[Batch]):
-    """Endless batches, half of them drawn anew and half shown for the second time."""
+    """Endless batches of pictures by `draw`; each picture is shown `shows` times, far apart."""
 
-    def __init__(self, seed: int, first: int, batch: int, side_px: int, patch_px: int) -> None:
+    def __init__(self, draw: Draw, seed: int, first: int, batch: int, shows: int, config: Any) -> None:
         if seed >= FIRST_JUDGING_SEED:
             raise ValueError(f"seeds from {FIRST_JUDGING_SEED} on are for judging, never for training: {seed}")
-        self.seed, self.first, self.batch = seed, first, batch
-        self.side_px, self.grid = side_px, side_px // patch_px
+        self.draw, self.seed, self.first = draw, seed, first
+        self.batch, self.shows = batch, shows
+        self.side_px, self.grid = config.image_size, config.image_size // config.vit_patch_size
 
     def _example(self, index: int) -> Example:
-        scene = draw_scene(self.seed, index)
+        scene = self.draw(self.seed, index)
         # the same resampling as LAVIS's processor
         picture = scene.picture.resize((self.side_px, self.side_px), Image.Resampling.BICUBIC)
         return np.asarray(picture).transpose(2, 0, 1), scene.caption, patch_targets(scene, self.grid)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _shown(self) -> Iterator[Example]:
         lot = random.Random(self.first)
-        kept: list[Example] = []
-        index = self.first
+        again: list[Example] = []
+        for index in itertools.count(self.first):
+            fresh = self._example(index)
+            yield fresh
+            again += [fresh] * (self.shows - 1)
+            while len(again) > KEPT:
+                place = lot.randrange(len(again))
+                again[place], again[-1] = again[-1], again[place]
+                yield again.pop()
+
+    def __iter__(self) -> Iterator[Batch]:
+        shown = self._shown()
         while True:
-            fresh = [self._example(index + i) for i in range(self.batch // 2)]
-            index += len(fresh)
-            kept += fresh
-            again = [kept.pop(lot.randrange(len(kept))) for _ in fresh] if len(kept) > REPLAYED else fresh
-            examples = fresh + again
-            pixels, captions, patches = zip(*examples, strict=True)
+            pixels, captions, patches = zip(*itertools.islice(shown, self.batch), strict=True)
             yield Batch(
                 torch.from_numpy(np.stack(pixels)), list(captions), torch.from_numpy(np.stack(patches))
             )
 
 
-def learning_rate(step: int, steps: int) -> float:
-    if step < WARM_UP_STEPS:
-        return PEAK_LEARNING_RATE * (step + 1) / WARM_UP_STEPS
-    return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training, in steps."""
+
+    draw: Draw
+    reads: bool  # whether the decoder learns too
+    shows: int  # how often each picture is shown: drawing is half of the work otherwise
+    start: int
+    end: int
+
+
+def plan(pictures: int, batch: int) -> list[Phase]:
+    """First the encoder learns to see in crowded pictures; then both learn to caption scenes."""
+    steps = pictures // batch
+    looked = round(steps * CROWD_SHARE)
+    return [Phase(draw_crowd, False, 4, 0, looked), Phase(draw_scene, True, 2, looked, steps)]
+
+
+def learning_rate(step: int, phase: Phase, steps: int) -> float:
+    """Half a cosine over the whole training, warmed up at the start of each phase."""
+    warm = min(1.0, (step - phase.start + 1) / WARM_UP_STEPS)
+    return PEAK_LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Trainer:
@@ -117,6 +147,8 @@ class Trainer:
         self.model = DemoBlipCaption.untrained(self.config).to(self.device)
         self.patch_head = nn.Linear(self.config.vit_width, len(THINGS) + len(BACKGROUNDS)).to(self.device)
         self.parameters = [*self.model.parameters(), *self.patch_head.parameters()]
+        self.patch_weights = torch.ones(len(THINGS) + len(BACKGROUNDS), device=self.device)
+        self.patch_weights[len(THINGS) :] = GROUND_WEIGHT
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
@@ -143,31 +175,36 @@ class Trainer:
         torch.save(state, temporary)
         temporary.replace(self.path)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood of the captions' tokens, and of the patches."""
+    def losses(self, batch: Batch, reads: bool) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood of the captions' tokens (0 unless `reads`), and of the patches."""
         pixels = (batch.pixels.to(self.device).float() / 255 - MEAN.to(self.device)) / DEVIATION.to(self.device)
         features = self.model.visual_encoder.forward_features(pixels)
+        seen = self.patch_head(features[:, 1:]).flatten(0, 1)
+        patches = functional.cross_entropy(seen, batch.patches.to(self.device).flatten(), self.patch_weights)
+        if not reads:
+            return torch.zeros(()), patches
         texts = [self.config.prompt + caption for caption in batch.captions]
         # the logits only: LAVIS's own loss smooths the labels, which would blur the confidence
         output, targets = self.model.forward_decoder({"text_input": texts}, features)
-        tokens = functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
-        seen = self.patch_head(features[:, 1:]).flatten(0, 1)
-        return tokens, functional.cross_entropy(seen, batch.patches.to(self.device).flatten())
+        return functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten()), patches
 
     def train(self, pictures: int) -> None:
-        steps = pictures // self.batch
-        drawn = self.step * self.batch // 2
-        scenes = SceneBatches(
-            self.seed, drawn, self.batch, self.config.image_size, self.config.vit_patch_size
-        )
-        bar = tqdm(total=pictures, initial=self.step * self.batch, unit="picture", smoothing=0.05)
+        phases = plan(pictures, self.batch)
+        steps = phases[-1].end
+        with tqdm(total=pictures, initial=self.step * self.batch, unit="picture", smoothing=0.05) as bar:
+            for phase in phases:
+                if self.step < phase.end:
+                    self._train_phase(phase, steps, bar)
+        self.save()
+
+    def _train_phase(self, phase: Phase, steps: int, bar: "tqdm[None]") -> None:
+        first = (self.step - phase.start) * self.batch // phase.shows
+        scenes = SceneBatches(phase.draw, self.seed, first, self.batch, phase.shows, self.config)
         for batch in DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=16):
-            if self.step >= steps:
-                break
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.step, steps)
+                group["lr"] = learning_rate(self.step, phase, steps)
             self.optimizer.zero_grad(set_to_none=True)
-            tokens, patches = self.losses(batch)
+            tokens, patches = self.losses(batch, phase.reads)
             (tokens + PATCH_LOSS_SHARE * patches).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
             self.optimizer.step()
@@ -176,9 +213,10 @@ class Trainer:
             bar.set_postfix(tokens=f"{tokens.item():.3f}", patches=f"{patches.item():.3f}", refresh=False)
             if self.step % SAVE_EVERY_STEPS == 0:
                 self.save()
-            if self.step % VALIDATE_EVERY_STEPS == 0:
+            if phase.reads and self.step % VALIDATE_EVERY_STEPS == 0:
                 tqdm.write(f"{self.step * self.batch} pictures: {self.validate()}")
-        self.save()
+            if self.step >= phase.end:
+                return
 
     def validate(self, count: int = 150) -> dict[str, float]:
         scenes = [draw_scene(VALIDATION_SEED, index) for index in range(count)]
@@ -198,7 +236,7 @@ class Trainer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration model.")
-    parser.add_argument("--pictures", type=int, default=340_000)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

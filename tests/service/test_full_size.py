@@ -15,7 +15,7 @@ from tests.service.running import service
 
 
 @pytest.mark.slow
-def test_large_coco_loads_from_the_cache_and_captions_as_lavis_does(tmp_path: Path, scenes: list[DrawnFile]) -> None:
+def test_large_coco_from_the_cache_captions_as_lavis_does(tmp_path: Path, scenes: list[DrawnFile]) -> None:
     picture = scenes[0].path
     command = [sys.executable, "-W", "ignore", "-m", "tests.captioning.full_size", str(tmp_path), str(picture)]
     made = subprocess.run(command, cwd=CHECKOUT, env=os.environ, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,11 +1,16 @@
 """Requests that upload, and what the service should answer: whole answers, to compare with."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
 from werkzeug.test import TestResponse
 
-from tests.fakes import FAKE_INFO, Colour, bundled_map, colour_caption
+from tests.fakes import FAKE_INFO, Colour, bundled_map, colour_caption, picture
+
+TEAL = (0, 128, 128)
+TEAL_PNG = picture(TEAL)
+TEAL_BASE64 = base64.b64encode(TEAL_PNG).decode()
 
 
 def analysis(text: str, pairs: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -58,6 +63,11 @@ def multipart(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
         body += f'--limit\r\nContent-Disposition: form-data; name="{field}"{filename}\r\n\r\n'.encode()
         body += content + b"\r\n"
     return {"data": body + b"--limit--\r\n", "content_type": "multipart/form-data; boundary=limit"}
+
+
+def upload(data: bytes = TEAL_PNG, field: str = "file", name: str = "a.png") -> dict[str, Any]:
+    """An upload as browsers and curl send it."""
+    return multipart((field, name, data))
 
 
 def body_of(response: TestResponse) -> dict[str, Any]:

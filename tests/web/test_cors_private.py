@@ -77,7 +77,7 @@ def test_options_where_no_other_page_may_call(headers: dict[str, str]) -> None:
     with served(()) as app:
         response = app.test_client().options("/health", headers=headers)
     assert (response.status_code, response.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
-    assert not [name for name in response.headers.keys() if name.startswith("Access-Control")]
+    assert not [name for name in dict(response.headers) if name.startswith("Access-Control")]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_private_answers_to_its_own_names(private: Flask, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.org", "evil.org:7777", "localhost.evil.org", "127.0.0.1.evil.org", "evil.org:127", "127.0.0.2", "::1", ""],
+    ["evil.org", "evil.org:7777", "localhost.evil.org", "127.0.0.1.evil.org", "evil.org:127", "127.0.0.2", ""],
 )
 @pytest.mark.parametrize(
     ("method", "path"),

@@ -126,9 +126,7 @@ def test_other_requests_get_a_fresh_id(client: FlaskClient, sent: str | None) ->
     assert all(re.fullmatch("[0-9a-f]{32}", fresh) for fresh in ids)
 
 
-def test_a_path_that_is_no_text_comes_back_as_it_was_sent(client: FlaskClient) -> None:
-    response = client.post("/analyze", data=rb'{"model": "\udcff"}', content_type="application/json")
-    assert response.status_code == 400
+def test_a_lone_surrogate_comes_back_as_it_was_sent(client: FlaskClient) -> None:
     response = client.post(
         "/analyze", data=rb'{"model": "\udcff", "file": "/a"}', content_type="application/json"
     )
@@ -141,7 +139,7 @@ def test_the_log_has_one_line_a_request_without_its_query(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="services.web")
-    client.post("/v3/analyze?token=secret", data=picture(), content_type="image/png", headers={"X-Request-ID": "1"})
+    client.post("/v3/analyze?token=secret", data=picture(), headers={"X-Request-ID": "1"})
     client.get("/no%0Asuch?url=secret", headers={"X-Request-ID": "2"})
     lines = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records]
     assert lines == ["1 POST /v3/analyze 200 N ms ok", "2 GET /no%0Asuch 404 N ms not_found"]

@@ -121,10 +121,11 @@ def test_failed() -> None:
 def test_full() -> None:
     captioner = FakeCaptioner(gate=threading.Event())
 
-    def ask() -> None:
-        app.test_client().post("/analyze", data=picture(), content_type="image/png")
-
     with make_app(captioner, queue_capacity=1) as app:
+
+        def ask() -> None:
+            app.test_client().post("/analyze", data=picture(), content_type="image/png")
+
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()

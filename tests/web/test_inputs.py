@@ -38,7 +38,7 @@ def typed(data: str | bytes, content_type: str) -> dict[str, Any]:
         ({"query_string": "url=http://a/b.png%3Fc=d"}, UrlSource("http://a/b.png?c=d")),
         ({"query_string": {"file": "/images/ü ö.png"}}, FileSource("/images/ü ö.png")),
         (typed("url=http%3A%2F%2Fa%2Fb", FORM), UrlSource("http://a/b")),
-        (typed("file=/images/%C3%BC.png".encode(), f"{FORM}; charset=utf-8"), FileSource("/images/ü.png")),
+        (typed(b"file=/images/%C3%BC.png", f"{FORM}; charset=utf-8"), FileSource("/images/ü.png")),
         (typed("file=/images/ü.png".encode(), FORM), FileSource("/images/ü.png")),
         (multipart(("url", None, b"http://a/b")), UrlSource("http://a/b")),
         (multipart(("file", None, b"/images/a.png")), FileSource("/images/a.png")),
