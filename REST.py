@@ -9,8 +9,6 @@ import os
 import sys
 from functools import partial
 
-from flask import Flask
-
 from config.env_file import export_library_settings
 from config.settings import ENV_FILE, Settings, SettingsError
 from config.values import CHECKOUT
@@ -30,7 +28,7 @@ STOP_MARGIN_S = 1.0  # between the last refusal and the end of the process, so t
 logger = logging.getLogger(__name__)
 
 
-def create_app() -> Flask:
+def create_app() -> web.Application:
     """The application on the settings of the environment; its model begins to load.
 
     Raises SettingsError, and MapFileError for a broken emoji map.
@@ -85,7 +83,6 @@ def _web_options(settings: Settings) -> WebOptions:
         cors_origins=settings.cors_origins,
         max_image_bytes=settings.max_image_bytes,
         request_timeout_s=settings.request_timeout_s,
-        port=settings.port,
         model=settings.model,
     )
 

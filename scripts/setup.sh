@@ -103,7 +103,8 @@ has_nvidia_device() {
 # Whether pip, as it is set up here, takes a CPU build of torch by itself. It prefers a local version (2.13.0+cpu)
 # to the plain one. Reads only the lists of files; if this pip lacks the command, the note is shown for nothing.
 finds_cpu_torch() {
-    pip index versions torch --timeout 10 --retries 1 2>/dev/null | tr ', ' '\n\n' | grep -qxF "$(pinned torch | sed 's/.*==//')+cpu"
+    cpu_version=$(pinned torch | sed 's/.*==//')+cpu
+    pip index versions torch --timeout 10 --retries 1 2>/dev/null | tr ', ' '\n\n' | grep -qxF "$cpu_version"
 }
 
 # Sizes: the wheels nvidia-*, cuda-* and triton that `pip install torch==2.13.0` takes on Linux, packed and unpacked.

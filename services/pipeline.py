@@ -16,7 +16,7 @@ from services.captioning.batcher import Batcher, BatcherState, ModelStatus
 from services.captioning.captioner import Caption, ModelInfo
 from services.emoji.map_file import EmojiMap
 from services.emoji.mapper import EmojiMapper, EmojiPair
-from services.errors import DeadlineExceeded, NoCaption
+from services.errors import DeadlineExceeded, NoCaption, UrlUnreachable
 from services.images.source import BytesSource, FileSource, ImageSource, UrlSource
 
 # what a caller of the pipeline needs of the stages
@@ -83,7 +83,7 @@ class Pipeline:
         """
         deadline = time.monotonic() + timeout_s
         with self._batcher.admit() as place:
-            data = self._reader.read(source, min(self._url_timeout_s, timeout_s))
+            data = self._read(source, deadline, timeout_s)
             with self._slot(deadline, timeout_s):
                 future = place.submit(self._decode(data))
             try:
@@ -95,6 +95,14 @@ class Pipeline:
             raise NoCaption("The model gave no caption for this image")
         prediction = Prediction(caption, tuple(self._mapper.map(caption.text)))
         return Analysis((prediction,), place.info, self.emoji_map.version)
+
+    def _read(self, source: ImageSource, deadline: float, timeout_s: float) -> bytes:
+        try:
+            return self._reader.read(source, min(self._url_timeout_s, timeout_s))
+        except UrlUnreachable:
+            if time.monotonic() >= deadline:  # it was the request that had too little time, not the fetch
+                raise DeadlineExceeded(_too_late(timeout_s)) from None
+            raise
 
     @contextmanager
     def _slot(self, deadline: float, timeout_s: float) -> Iterator[None]:

@@ -151,7 +151,6 @@ def make_app(
         cors_origins=cors_origins,
         max_image_bytes=max_image_bytes,
         request_timeout_s=request_timeout_s,
-        port=7777,
     )
     with make_pipeline(captioner, max_image_bytes=max_image_bytes, **stages) as pipeline:
         yield create_app(options, pipeline)

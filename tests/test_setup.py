@@ -150,6 +150,7 @@ WITHOUT_CUDA = AS_LISTED | {"torch==2.13.0+cpu", "torchvision==0.28.0+cpu"}
 NO_NETWORK = {"PIP_INDEX_URL": "http://127.0.0.1:9/"}  # nothing answers there
 
 
+@pytest.mark.slow
 def test_set_up_once_and_again_when_the_lists_change(checkout: Checkout) -> None:
     status, output = checkout.set_up()
     assert (status, checkout.packages()) == (0, WITH_CUDA), output
@@ -165,6 +166,7 @@ def test_set_up_once_and_again_when_the_lists_change(checkout: Checkout) -> None
     assert (status, checkout.packages()) == (0, WITH_CUDA - {"checker==1.0"} | {"other-checker==2.0"}), output
 
 
+@pytest.mark.slow
 def test_torch_from_an_index_of_its_own(checkout: Checkout) -> None:
     status, output = checkout.set_up(TORCH_INDEX=checkout.cpu_index.as_uri())
     assert (status, checkout.packages()) == (0, WITHOUT_CUDA), output
@@ -173,6 +175,7 @@ def test_torch_from_an_index_of_its_own(checkout: Checkout) -> None:
     assert checkout.set_up(**NO_NETWORK) == (0, "")
 
 
+@pytest.mark.slow
 def test_an_interrupted_set_up_is_repaired_by_the_next(checkout: Checkout) -> None:
     """And where pip finds a CPU build by itself, that is taken, without a word about CUDA."""
     process = checkout.start()
@@ -190,6 +193,7 @@ def test_an_interrupted_set_up_is_repaired_by_the_next(checkout: Checkout) -> No
     assert CUDA_NOTE not in output
 
 
+@pytest.mark.slow
 def test_a_failed_set_up_is_no_set_up(checkout: Checkout) -> None:
     status, output = checkout.set_up(**NO_NETWORK, PIP_RETRIES="0")
     assert status == 1

@@ -191,13 +191,14 @@ class Trainer:
     def train(self, pictures: int) -> None:
         phases = plan(pictures, self.batch)
         steps = phases[-1].end
+        bar: tqdm[Any]
         with tqdm(total=pictures, initial=self.step * self.batch, unit="picture", smoothing=0.05) as bar:
             for phase in phases:
                 if self.step < phase.end:
                     self._train_phase(phase, steps, bar)
         self.save()
 
-    def _train_phase(self, phase: Phase, steps: int, bar: "tqdm[None]") -> None:
+    def _train_phase(self, phase: Phase, steps: int, bar: "tqdm[Any]") -> None:
         first = (self.step - phase.start) * self.batch // phase.shows
         scenes = SceneBatches(phase.draw, self.seed, first, self.batch, phase.shows, self.config)
         for batch in DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=16):

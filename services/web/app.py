@@ -17,8 +17,10 @@ from services.web.request import ApiRequest, current_request
 
 logger = logging.getLogger(__name__)
 
+Application = Flask
 
-def create_app(options: WebOptions, pipeline: Pipeline) -> Flask:
+
+def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
     """The application. Set its `extensions["drain"]`, a threading.Event, to have new requests refused."""
     app = Flask(__name__, static_folder=None)
     app.request_class = ApiRequest

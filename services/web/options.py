@@ -11,4 +11,3 @@ class WebOptions:
     cors_origins: tuple[str, ...]  # ("*",), or the origins whose pages may call; empty: none but our own
     max_image_bytes: int
     request_timeout_s: float
-    port: int

@@ -1,30 +1,43 @@
 """The parts of training that can go wrong unseen: what is trained on, what is asked for, what is saved."""
 
+import collections
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
+from training import train_demo
 from training.backgrounds import BACKGROUNDS
 from training.evaluate_demo import names, score
-from training.scenes import draw_scene
+from training.scenes import draw_crowd, draw_scene
 from training.things import THINGS
-from training.train_demo import FIRST_JUDGING_SEED, SceneBatches, Trainer, learning_rate, patch_targets
+from training.train_demo import (
+    FIRST_JUDGING_SEED,
+    SceneBatches,
+    Trainer,
+    learning_rate,
+    patch_targets,
+    plan,
+)
 from training.vocabulary import vocabulary
+
+CONFIG = OmegaConf.load(DEMO_MODEL / "config.yaml").model
 
 
 def test_judging_seeds_are_refused() -> None:
     assert FIRST_JUDGING_SEED == 20_000
-    with pytest.raises(ValueError, match="never for training"):
-        SceneBatches(20_000, first=0, batch=2, side_px=128, patch_px=16)
-    SceneBatches(19_999, first=0, batch=2, side_px=128, patch_px=16)
+    for draw in (draw_scene, draw_crowd):
+        with pytest.raises(ValueError, match="never for training"):
+            SceneBatches(draw, 20_000, first=0, batch=2, shows=2, config=CONFIG)
+        SceneBatches(draw, 19_999, first=0, batch=2, shows=2, config=CONFIG)
 
 
 def test_batches_hold_what_was_drawn() -> None:
-    batch = next(iter(SceneBatches(5, first=100, batch=4, side_px=128, patch_px=16)))
+    batch = next(iter(SceneBatches(draw_scene, 5, first=100, batch=4, shows=2, config=CONFIG)))
     assert batch.pixels.shape == (4, 3, 128, 128)
     assert batch.pixels.dtype == torch.uint8
     assert batch.captions[:2] == [draw_scene(5, index).caption for index in (100, 101)]
@@ -50,18 +63,37 @@ def test_the_vocabulary_has_a_token_for_every_word() -> None:
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
-    rates = [learning_rate(step, 5000) for step in range(5000)]
-    assert rates[0] < rates[499]
-    assert all(a >= b for a, b in itertools.pairwise(rates[500:]))
+    looks, reads = plan(pictures=64 * 5000, batch=64)
+    assert (looks.start, looks.end, looks.reads) == (0, reads.start, False)
+    assert (reads.end, reads.reads) == (5000, True)
+    for phase in (looks, reads):
+        rates = [learning_rate(step, phase, 5000) for step in range(phase.start, phase.end)]
+        assert all(a < b for a, b in itertools.pairwise(rates[:400]))
+        assert all(a > b for a, b in itertools.pairwise(rates[500:]))
     assert rates[-1] < 1e-8
+
+
+def test_pictures_are_shown_again_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_demo, "KEPT", 4)
+    batches = itertools.islice(iter(SceneBatches(draw_scene, 5, first=0, batch=10, shows=3, config=CONFIG)), 6)
+    shown = collections.Counter(caption for batch in batches for caption in batch.captions)
+    assert max(shown.values()) == 3
+    assert 20 <= len(shown) <= 26  # of 60: a third, and those that still wait
+
+
+def test_crowds_show_more_things_than_scenes_and_never_overlap() -> None:
+    crowds = [draw_crowd(5, index) for index in range(20)]
+    assert sum(len(crowd.placed) for crowd in crowds) > 4 * len(crowds)
+    for crowd in crowds:
+        assert all(a.clear_of(b) for a, b in itertools.combinations(crowd.placed, 2))
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = Trainer(tmp_path, batch=2, seed=3, device="cpu")
-    first.train(pictures=4)
+    first.train(pictures=6)  # one step of looking, two of reading
     second = Trainer(tmp_path, batch=2, seed=4, device="cpu")
     second.resume()
-    assert second.step == 2
+    assert second.step == 3
     for name, weight in first.model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name]), name
 
