@@ -98,7 +98,8 @@ def main() -> None:
     service = medians([time_service(picture) for _ in range(count + 1)][1:])
     stages = medians([time_stages(picture) for _ in range(count + 1)][1:])
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, medians of {count} runs, seconds")
-    for title, times in (("from `python REST.py` until", service), ("stages of loading, one after another", stages)):
+    titles = ("from `python REST.py` until", "stages of loading, one after another")
+    for title, times in zip(titles, (service, stages), strict=True):
         print(title)
         for name, seconds in times.items():
             print(f"  {name:<16}{seconds:6.2f}")

@@ -16,6 +16,7 @@ from services.captioning.captioner import (
     ReportProgress,
 )
 from services.captioning.checkpoints import ModelLoadError, ensure_checkpoint
+from services.captioning.convert import refused_objects
 from services.captioning.devices import choose_device
 
 DEMO = "demo"
@@ -81,12 +82,10 @@ def _shapes(checkpoint: Path) -> dict[str, torch.Size]:
     try:
         held = torch.load(checkpoint, map_location="meta", mmap=True, weights_only=True)
     except pickle.UnpicklingError as exc:
-        # PyTorch names the first object that it refuses; the rest of its text is how to switch the safety off
-        refused = [line.strip() for line in str(exc).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-        what = refused[0] if refused else str(exc).splitlines()[0]
         raise ModelLoadError(
-            f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: {what}. "
-            f"{_ANEW}"
+            f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: "
+            f"{refused_objects(exc)}. "
+            f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {checkpoint}"
         ) from exc
     except (OSError, RuntimeError, EOFError) as exc:
         why = str(exc).splitlines()[0]
