@@ -14,7 +14,7 @@ from config.settings import ENV_FILE, Settings, SettingsError
 from config.values import CHECKOUT
 from services.captioning.batcher import Batcher
 from services.captioning.captioner import Captioner, LoadCaptioner, ReportProgress
-from services.emoji.map_file import load_map
+from services.emoji.map_file import MapFileError, load_map
 from services.images.decode import decode
 from services.images.fetch import UrlFetcher
 from services.images.files import FileReader
@@ -35,7 +35,9 @@ def create_app() -> web.Application:
     """
     export_library_settings(ENV_FILE)
     settings = Settings.from_env()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for ours in (__name__, "services"):  # libraries keep to warnings
+        logging.getLogger(ours).setLevel(settings.log_level.upper())
     for warning in settings.warnings:
         logger.warning(warning)
     batcher = Batcher(_loader(settings), settings.queue_capacity)
@@ -46,6 +48,7 @@ def create_app() -> web.Application:
         batcher.stop(settings.drain_s + settings.grace_s - STOP_MARGIN_S)
 
     application.extensions["begin_drain"] = begin_drain
+    application.config["DRAIN_SECONDS"] = settings.drain_s
     batcher.start()
     return application
 
@@ -89,8 +92,8 @@ def _web_options(settings: Settings) -> WebOptions:
 
 def main() -> None:
     try:
-        Settings.from_env()  # here already, for a plain message
-    except SettingsError as error:
+        load_map(Settings.from_env().emoji_map)  # here already, for a plain message
+    except (SettingsError, MapFileError) as error:
         sys.exit(str(error))
     os.chdir(CHECKOUT)
     os.execv(

@@ -57,4 +57,4 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """SIGUSR2 (from above) begins the drain inside of the application."""
-    signal.signal(signal.SIGUSR2, lambda *_: worker.wsgi.extensions["begin_drain"]())
+    signal.signal(signal.SIGUSR2, lambda *_: worker.begin_drain())

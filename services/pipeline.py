@@ -75,45 +75,63 @@ class Pipeline:
     def state(self) -> BatcherState:
         return self._batcher.state
 
-    def analyze(self, source: ImageSource, timeout_s: float) -> Analysis:
-        """Caption one image within `timeout_s` seconds.
+    def check_admitting(self) -> None:
+        """Raises Overloaded or ModelNotReady if no image would be taken now."""
+        self._batcher.check_admitting()
+
+    def analyze(self, source: ImageSource, timeout_s: float, spent_s: float = 0.0) -> Analysis:
+        """Caption one image within `timeout_s` seconds, of which `spent_s` are over.
 
         Raises Overloaded and ModelNotReady before any work, what the stages raise for the image
         (services.errors), NoCaption, and DeadlineExceeded when the time is over, wherever it was spent.
         """
-        deadline = time.monotonic() + timeout_s
-        with self._batcher.admit() as place:
-            data = self._read(source, deadline, timeout_s)
-            with self._slot(deadline, timeout_s):
-                future = place.submit(self._decode(data))
-            try:
-                caption = future.result(timeout=max(0.0, deadline - time.monotonic()))
-            except concurrent.futures.TimeoutError:
-                future.cancel()
-                raise DeadlineExceeded(_too_late(timeout_s)) from None
+        deadline = time.monotonic() + timeout_s - spent_s
+        try:
+            caption, model = self._caption(source, deadline)
+        except TooLate:
+            raise DeadlineExceeded(f"The request took longer than its {timeout_s:g} s") from None
         if not caption.text.strip():
             raise NoCaption("The model gave no caption for this image")
         prediction = Prediction(caption, tuple(self._mapper.map(caption.text)))
-        return Analysis((prediction,), place.info, self.emoji_map.version)
+        return Analysis((prediction,), model, self.emoji_map.version)
 
-    def _read(self, source: ImageSource, deadline: float, timeout_s: float) -> bytes:
+    def _caption(self, source: ImageSource, deadline: float) -> tuple[Caption, ModelInfo]:
+        with self._batcher.admit() as place:
+            data = self._read(source, deadline)
+            with self._slot(deadline):
+                future = place.submit(self._decode(data))
+            del data  # it may be large, and the wait long
+            done, _ = concurrent.futures.wait([future], _left_s(deadline))
+            if not done:
+                future.cancel()
+                raise TooLate
+        return future.result(), place.info
+
+    def _read(self, source: ImageSource, deadline: float) -> bytes:
+        left_s = _left_s(deadline)
+        if left_s <= 0:
+            raise TooLate
         try:
-            return self._reader.read(source, min(self._url_timeout_s, timeout_s))
+            return self._reader.read(source, min(self._url_timeout_s, left_s))
         except UrlUnreachable:
-            if time.monotonic() >= deadline:  # it was the request that had too little time, not the fetch
-                raise DeadlineExceeded(_too_late(timeout_s)) from None
+            if _left_s(deadline) <= 0:  # it was the request that had too little time, not the fetch
+                raise TooLate from None
             raise
 
     @contextmanager
-    def _slot(self, deadline: float, timeout_s: float) -> Iterator[None]:
+    def _slot(self, deadline: float) -> Iterator[None]:
         """One of the few slots for decoding, so that many large pictures at once do not fill the memory."""
-        if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded(_too_late(timeout_s))
+        if not self._slots.acquire(timeout=_left_s(deadline)):
+            raise TooLate
         try:
             yield
         finally:
             self._slots.release()
 
 
-def _too_late(timeout_s: float) -> str:
-    return f"The request took longer than its {timeout_s:g} s"
+class TooLate(Exception):
+    """The deadline passed; becomes a DeadlineExceeded, which says how long the request had."""
+
+
+def _left_s(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

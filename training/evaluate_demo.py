@@ -18,8 +18,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from training.scenes import Scene, draw_scene
+from training.things import THINGS
 
 BATCH = 50
+# every name of a thing, the longest first
+_LONGEST_FIRST = sorted({name for t in THINGS for name in (t.singular, t.plural)}, key=len, reverse=True)
+NAMES = re.compile(rf"\b(?:{'|'.join(_LONGEST_FIRST)})\b")
 
 
 def generate(model: Any, pictures: Sequence[Image.Image]) -> list[str]:
@@ -36,7 +40,8 @@ def generate(model: Any, pictures: Sequence[Image.Image]) -> list[str]:
 
 
 def names(caption: str, word: str) -> bool:
-    return re.search(rf"\b{re.escape(word)}\b", caption) is not None
+    """Whether the caption names the thing; "hot dog" does not name a dog."""
+    return word in NAMES.findall(caption)
 
 
 def score(scenes: Sequence[Scene], captions: Sequence[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
     python -m training.scenes --count N --seed S OUT_DIR
 
 writes N pictures (PNG and JPEG) and `captions.jsonl` beside them, a line a picture:
-`{"file", "caption", "things": [{"word", "emoji"}]}`. Scene i of seed S is the same on every machine.
+`{"file", "caption", "things": [{"word", "emoji"}]}`. Scene i of seed S is always the same.
 
 A caption follows from the picture alone: what stands left comes before what stands right (`next to`), what
 is on top before what is below (`above`), what is in the middle first (`between`), and two of a kind before

@@ -125,6 +125,13 @@ class Batcher:
                 admitting=self._refusal() is None,
             )
 
+    def check_admitting(self) -> None:
+        """Raise what `admit` would raise now: for a refusal before a request's body is read."""
+        with self._lock:
+            refusal = self._refusal()
+        if refusal:
+            raise refusal
+
     @contextmanager
     def admit(self) -> Iterator[Place]:
         """A place for one picture, held until the block is left.

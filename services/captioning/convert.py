@@ -32,10 +32,10 @@ def sha256_of(path: Path) -> str:
 def convert(path: Path) -> int:
     """Replace `path` by its tensors alone, under "model"; how many there are. Runs whatever code it holds."""
     held: Any = torch.load(path, map_location="cpu", weights_only=False)
-    weights = held.get("model", held)
+    weights = held.get("model", held) if isinstance(held, dict) else {}
     tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise ValueError(f"{path} holds no tensors")
+        sys.exit(f"{path} holds no tensors under names")
     part = path.with_name(f"{path.name}.part")
     torch.save({"model": tensors}, part)
     path.replace(path.with_name(f"{path.name}.original"))
@@ -48,15 +48,18 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--sha256", help="the hash of the file that you trust")
     args = parser.parse_args()
-    actual = sha256_of(args.file)
     try:
-        torch.load(args.file, map_location="meta", mmap=True, weights_only=True)
+        actual = sha256_of(args.file)
+        torch.load(args.file, map_location="cpu", weights_only=True)
         sys.exit(f"{args.file} holds tensors only: there is nothing to convert")
     except pickle.UnpicklingError as exc:
         found = refused_objects(exc)
+    except (OSError, RuntimeError, EOFError) as exc:
+        sys.exit(f"{args.file} cannot be read: {exc}")
     if args.sha256 is None:
         print(f"{args.file}\nsha256 {actual}\nholds more than tensors: {found}\n")
-        print(f"Loading it can run any code in it. If you trust it:\n  python -m services.captioning.convert {args.file} --sha256 {actual}")
+        print("Loading it can run any code in it. If you trust it:")
+        print(f"  python -m services.captioning.convert {args.file} --sha256 {actual}")
         sys.exit(1)
     if args.sha256.lower() != actual:
         sys.exit(f"This is not the file that you trust: its sha256 is {actual}")

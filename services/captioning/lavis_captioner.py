@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,20 @@ def _shapes(checkpoint: Path) -> dict[str, torch.Size]:
     Raises ModelLoadError for a file that is broken, or that holds more than tensors: unpickling could run code.
     """
     try:
-        held = torch.load(checkpoint, map_location="meta", mmap=True, weights_only=True)
+        # torch's format of before 1.6 is no archive, and cannot be mapped into memory
+        mappable = zipfile.is_zipfile(checkpoint)
+        held = torch.load(checkpoint, map_location="meta" if mappable else "cpu", mmap=mappable, weights_only=True)
+        weights = held.get("model", held)
+        return {name: weight.shape for name, weight in weights.items()}
     except pickle.UnpicklingError as exc:
         raise ModelLoadError(
             f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: "
             f"{refused_objects(exc)}. "
             f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {checkpoint}"
         ) from exc
-    except (OSError, RuntimeError, EOFError) as exc:
+    except (OSError, RuntimeError, EOFError, AttributeError) as exc:  # AttributeError: no dictionary of tensors
         why = str(exc).splitlines()[0]
         raise ModelLoadError(f"{checkpoint} is not a whole checkpoint: {why}. {_ANEW}") from exc
-    return {name: weight.shape for name, weight in held.get("model", held).items()}
 
 
 _ANEW = "Delete the file; it is then downloaded anew"

@@ -19,9 +19,10 @@ def analyze_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blu
     routes = Blueprint("analyze", __name__)
 
     @routes.before_request
-    def refuse_while_stopping() -> None:
+    def refuse_before_the_body_is_read() -> None:
         if drain.is_set():
             raise Overloaded("The service is stopping", retry_after_s=RETRY_ELSEWHERE_S)
+        pipeline.check_admitting()
 
     @routes.route("/analyze", methods=["GET", "POST"])
     @routes.route("/v3/analyze", methods=["GET", "POST"])
@@ -47,7 +48,8 @@ def analyze_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blu
         for model in models:
             if model != options.model:
                 raise ModelNotConfigured(f"The model {model} is not served here, only {options.model} is")
-        analysis = pipeline.analyze(source, read_timeout_s(request, options.request_timeout_s))
+        timeout_s = read_timeout_s(request, options.request_timeout_s)
+        analysis = pipeline.analyze(source, timeout_s, spent_s=request.seconds)
         return as_json(analysis_body(options.service_name, analysis, request.seconds))
 
     return routes

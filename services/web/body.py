@@ -52,6 +52,8 @@ def read_body(request: ApiRequest, max_image_bytes: int) -> Body:
 
 def _whole(request: ApiRequest) -> bytes:
     content = request.get_data()
+    if request.content_length is not None and len(content) < request.content_length:
+        raise BadRequest(f"The body ended early: {len(content)} of {request.content_length} bytes came")
     # Of a chunked body over the limit, werkzeug gives just what fits; only the next read says that it is over.
     request.stream.read(1)
     return content

@@ -11,6 +11,7 @@ from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
 from services.web.options import WebOptions
 from services.web.request import ApiRequest, current_request
 from services.web.responses import as_json, code_and_status, error_body
+from services.web.slow_clients import ReadTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def _message(exc: Exception, request: ApiRequest, max_image_bytes: int) -> str:
             )
         case HTTPException() if exc.code == 400:
             text = "The request is malformed or incomplete"
+        case ReadTimeout():
+            text = str(exc)
         case ParseException():
             text = "The body of the request is not valid HTTP"
         case _:

@@ -1,22 +1,64 @@
-"""gunicorn's threaded worker, answering in JSON also what its own parser rejects."""
+"""gunicorn's threaded worker: patient for so long, draining before it leaves, and speaking JSON."""
 
 import json
 import socket
+import threading
 import uuid
 from typing import Any
 
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-# What gunicorn's parser raises -> code and status; anything else is malformed HTTP.
+from services.web.slow_clients import PatientSocket, ReadTimeout
+
+# What is raised before there is a request -> code and status, the first that fits.
 _REJECTIONS: dict[type[Exception], tuple[str, str]] = {
     LimitRequestLine: ("uri_too_long", "414 URI Too Long"),
     LimitRequestHeaders: ("headers_too_large", "431 Request Header Fields Too Large"),
+    ReadTimeout: ("request_timeout", "408 Request Timeout"),
+    ParseException: ("bad_request", "400 Bad Request"),
+    Exception: ("internal_error", "500 Internal Server Error"),
 }
-_MALFORMED = ("bad_request", "400 Bad Request")
 
 
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
+    """The application's `extensions["drain"]` (an Event) and `["begin_drain"]`, its config SERVICE_NAME and
+    DRAIN_SECONDS are what this worker knows of it.
+    """
+
+    def begin_drain(self) -> None:
+        if not self.wsgi.extensions["drain"].is_set():
+            self.wsgi.extensions["begin_drain"]()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM. From gunicorn's master it comes after the drain; a supervisor may send it to all processes at
+        once, and then the drain is still to come.
+        """
+        if self.wsgi is None or self.wsgi.extensions["drain"].is_set():
+            super().handle_exit(sig, frame)
+            return
+        self.begin_drain()
+        timer = threading.Timer(self.wsgi.config["DRAIN_SECONDS"], super().handle_exit, (sig, None))
+        timer.daemon = True
+        timer.start()
+
+    def enqueue_req(self, conn: Any) -> None:
+        if not conn.initialized and not hasattr(conn, "patient"):
+            initialize = conn.init
+
+            def init_patiently() -> None:
+                initialize()
+                if not hasattr(conn, "patient"):
+                    conn.patient = conn.parser.unreader.sock = PatientSocket(conn.sock)
+
+            conn.init = init_patiently
+        super().enqueue_req(conn)
+
+    def handle(self, conn: Any) -> Any:
+        if conn.initialized:  # a kept connection with its next request
+            conn.patient.begin_request()
+        return super().handle(conn)
+
     def handle_request(self, req: Any, conn: Any) -> bool:
         """While draining, close each connection after its answer: gunicorn drops the application's own header."""
         if self.wsgi.extensions["drain"].is_set():
@@ -25,19 +67,25 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application; gunicorn then closes the connection."""
-        self.log.warning("Rejected before it was a request: %s", exc)
-        code, status = _REJECTIONS.get(type(exc), _MALFORMED)
+        code, status = next(answer for kind, answer in _REJECTIONS.items() if isinstance(exc, kind))
+        request_id = uuid.uuid4().hex
+        message = str(exc) or status
+        if code == "internal_error":
+            self.log.error("request %s failed before it was one", request_id, exc_info=exc)
+            message = f"This is a fault of the service; its log explains it under the request id {request_id}"
+        else:
+            self.log.warning("%s rejected before it was a request: %s", request_id, exc)
         body = {
             "service": self.wsgi.config["SERVICE_NAME"],
             "status": "error",
             "predictions": [],
-            "error": {"code": code, "message": str(exc) or status},
+            "error": {"code": code, "message": message},
             "metadata": {"processing_time": 0.0},
         }
         content = json.dumps(body).encode()
         head = (
             f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(content)}\r\nX-Request-ID: {uuid.uuid4().hex}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(content)}\r\nX-Request-ID: {request_id}\r\nConnection: close\r\n\r\n"
         )
         try:
             client.sendall(head.encode() + content)

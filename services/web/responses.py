@@ -10,6 +10,7 @@ from werkzeug import exceptions as http
 from services import errors
 from services.pipeline import Analysis, Prediction
 from services.web.access import HostNotAllowed
+from services.web.slow_clients import ReadTimeout
 
 FRAMEWORK = "BLIP2 (Bootstrapping Language-Image Pre-training v2)"  # what the clients of old expect to read
 
@@ -36,6 +37,7 @@ ERRORS: dict[type[BaseException], tuple[str, int]] = {
     http.MethodNotAllowed: ("method_not_allowed", 405),
     http.RequestEntityTooLarge: ("too_large", 413),
     http.BadRequest: ("bad_request", 400),
+    ReadTimeout: ("request_timeout", 408),
     ParseException: ("bad_request", 400),  # a chunked body whose chunks are malformed, found while it is read
     Exception: ("internal_error", 500),
 }

@@ -96,6 +96,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert second.step == 3
     for name, weight in first.model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name]), name
+    second.train(pictures=12)
+    assert second.step == 6
 
 
 def test_scores() -> None:
@@ -105,7 +107,8 @@ def test_scores() -> None:
     assert score(scenes, ["", *truths[1:]])["exact"] == 0.75
     assert score(scenes, [""] * 4) == {"exact": 0.0, "noun_recall": 0.0}
     assert names("two hot dogs and a car", "hot dogs")
-    assert not names("two hot dogs and a car", "dog")
+    assert not names("two hot dogs and a car", "dogs")
+    assert not names("two hot dogs and a police car", "car")
 
 
 def test_the_checkpoint_is_small_and_complete() -> None:
