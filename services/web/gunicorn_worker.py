@@ -34,7 +34,7 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         """SIGTERM. From gunicorn's master it comes after the drain; a supervisor may send it to all processes at
         once, and then the drain is still to come.
         """
-        if self.wsgi is None or self.wsgi.extensions["drain"].is_set():
+        if getattr(self, "wsgi", None) is None or self.wsgi.extensions["drain"].is_set():
             super().handle_exit(sig, frame)
             return
         self.begin_drain()

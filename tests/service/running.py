@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from config.settings import env_example
 from config.values import CHECKOUT
 
 START_TIMEOUT_S = 240  # importing LAVIS on a busy machine
@@ -33,10 +34,15 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, **params: str) -> requests.Response:
-        return requests.get(self.url + path, params=params, timeout=REQUEST_TIMEOUT_S)
+        return self._ask("GET", path, params=params)
 
     def post(self, path: str, **body: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=REQUEST_TIMEOUT_S, **body)
+        return self._ask("POST", path, **body)
+
+    def _ask(self, method: str, path: str, **what: Any) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy on the way to this machine
+            return session.request(method, self.url + path, timeout=REQUEST_TIMEOUT_S, **what)
 
     def wait_until(self, model_status: str) -> dict[str, Any]:
         """The /health that first shows `model_status`."""
@@ -53,9 +59,12 @@ class Service:
             time.sleep(0.1)
         raise AssertionError(f"never {model_status}: {health}\n{self.log.read_text()}")
 
-    def terminate(self) -> int:
-        """SIGTERM, as Docker and systemd send it; the exit status."""
-        self.process.send_signal(signal.SIGTERM)
+    def terminate(self, whole_group: bool = False) -> int:
+        """SIGTERM; the exit status."""
+        if whole_group:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        else:
+            self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
 
 
@@ -69,10 +78,15 @@ def free_port() -> int:
 def service(command: tuple[str, ...] = ("REST.py",), /, **settings: str) -> Iterator[Service]:
     """A service on `settings` (environment names). Ended by SIGTERM without a drain, by SIGKILL at last."""
     port = int(settings.setdefault("PORT", str(free_port())))
-    environment = {**_without_settings(os.environ), "DRAIN_SECONDS": "0", **settings}
+    environment = {**os.environ, **_defaults(), "DRAIN_SECONDS": "0", **settings}
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=CHECKOUT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *command],
+            cwd=CHECKOUT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a process group of its own, to be signalled as a whole
         )
         started = Service(port, process, Path(log.name))
         try:
@@ -86,7 +100,8 @@ def service(command: tuple[str, ...] = ("REST.py",), /, **settings: str) -> Iter
                     process.wait(STOP_TIMEOUT_S)
 
 
-def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a shell has, less what would change the service under test."""
-    ours = {"MODEL", "DEVICE", "PORT", "PRIVATE", "IMAGE_ROOTS", "QUEUE_CAPACITY", "LOG_LEVEL"}
-    return {name: value for name, value in environment.items() if name not in ours}
+def _defaults() -> dict[str, str]:
+    """Every setting at its default, so that neither the shell nor a .env of the checkout has a say."""
+    lines = [line.removeprefix("#") for line in env_example().splitlines() if line.startswith("#")]
+    settings = [line.partition("=") for line in lines if line.partition("=")[0].isidentifier()]
+    return {name: value for name, _, value in settings}

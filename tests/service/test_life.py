@@ -17,35 +17,39 @@ from tests.service.conftest import DrawnFile
 from tests.service.running import Service, free_port, service
 
 
-def test_a_burst_is_refused_in_part_and_health_goes_on_answering(demo: Service, scenes: list[DrawnFile]) -> None:
+def test_a_burst_is_refused_in_part_and_health_goes_on_answering(scenes: list[DrawnFile]) -> None:
     done = threading.Event()
+    with service(MODEL="demo", DEVICE="cpu", QUEUE_CAPACITY="8") as small, ThreadPoolExecutor(65) as pool:
+        small.wait_until("loaded")
 
-    def ask_for_health() -> list[int]:
-        statuses = []
-        while not done.is_set():
-            statuses.append(demo.get("/health").status_code)
-            time.sleep(0.05)
-        return statuses
+        def ask_for_health() -> list[requests.Response]:
+            answers = []
+            while not done.is_set():
+                answers.append(small.get("/health"))
+                time.sleep(0.05)
+            return answers
 
-    with ThreadPoolExecutor(161) as pool:
         health = pool.submit(ask_for_health)
-        burst = [scenes[i % len(scenes)].data for i in range(160)]
-        answers = list(pool.map(lambda data: demo.post("/v3/analyze", files={"file": data}), burst))
+        burst = [scene.data for scene in scenes[:64]]
+        answers = list(pool.map(lambda data: small.post("/v3/analyze", files={"file": data}), burst))
         done.set()
-    assert set(health.result()) == {200}
-    statuses = [answer.status_code for answer in answers]
-    assert statuses.count(200) >= 65  # the queue, and the one that ran
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert refused
-    for answer in refused:
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "overloaded"
-        assert int(answer.headers["Retry-After"]) >= 1
-    assert demo.get("/ready").status_code == 200
+        assert small.get("/ready").status_code == 200
+    for answer in health.result():
+        assert answer.status_code == 200
+        # what the contract promises, not a measure of speed: with too few threads it waits for the queue
+        assert answer.elapsed.total_seconds() < 1
+    served = [answer for answer in answers if answer.status_code == 200]
+    assert len(served) >= 9  # the queue, and the one that ran
+    assert len(served) < 64
+    for answer in answers:
+        if answer.status_code != 200:
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "overloaded"
+            assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_weights_that_cannot_be_downloaded(tmp_path: Path, scenes: list[DrawnFile]) -> None:
-    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     with service(MODEL="blip_caption/large_coco", DEVICE="cpu", TORCH_HOME=str(tmp_path), **nowhere) as failing:
         health = failing.wait_until("failed")
         assert health["status"] == "unhealthy"
@@ -61,21 +65,23 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, scenes: list[DrawnFil
         assert "Retry-After" not in answer.headers
 
 
-def test_sigterm_drains(scenes: list[DrawnFile]) -> None:
-    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="3") as draining:
+@pytest.mark.parametrize("whole_group", [False, True], ids=["master", "process group"])
+def test_sigterm_drains(scenes: list[DrawnFile], whole_group: bool) -> None:
+    """Docker signals the first process; systemd, by default, all of them."""
+    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="6") as draining:
         draining.wait_until("loaded")
-        with ThreadPoolExecutor(48) as pool:
+        with ThreadPoolExecutor(49) as pool:
             running = [
                 pool.submit(draining.post, "/v3/analyze", files={"file": scene.data}) for scene in scenes[:48]
             ]
             while draining.get("/health").json()["queue"]["depth"] < 10:
                 assert not all(future.done() for future in running), "too fast to be caught"
-            stopped = pool.submit(draining.terminate)
+            stopped = pool.submit(draining.terminate, whole_group)
             wait_for_status(draining, "/ready", 503)
             # the port is open, and says no in words
-            assert draining.get("/v2/health/live").status_code == 200
             refused = draining.post("/v3/analyze", files={"file": scenes[0].data})
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+            assert draining.get("/v2/health/live").status_code == 200
             answers = [future.result() for future in running]
             assert stopped.result() == 0
     assert {answer.status_code for answer in answers} <= {200, 503}

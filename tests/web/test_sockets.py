@@ -6,8 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from tests.fakes import picture, wait_for
 from tests.web.answers import analysis, failure, multipart
-from tests.web.served import DRAINING, MAX_IMAGE_BYTES
+from tests.web.served import DRAINING, MAX_IMAGE_BYTES, STALL_S
 
 CHECKOUT = Path(__file__).parents[2]
 TOO_LARGE = failure(
@@ -158,3 +159,56 @@ def test_connections_are_kept_until_the_service_stops(port: int) -> None:
         status, headers, answer = ask(stopping, "POST", "/analyze", FAR_TOO_MUCH)
     assert (status, headers["Retry-After"]) == (503, "5")
     assert answer == failure("overloaded", "The service is stopping")
+
+
+@pytest.fixture
+def impatient() -> Iterator[int]:
+    """A service that gives a request two seconds to come in."""
+    with serving(**{STALL_S: "2"}) as port:
+        yield port
+
+
+STALLED = {
+    "in its head": b"POST /analyze HTTP/1.1\r\nHost: x\r\nConte",
+    "in its body": b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nabc",
+}
+
+
+@pytest.mark.parametrize("sent", STALLED.values(), ids=STALLED)
+def test_stalled_requests_are_given_up_and_block_nobody(impatient: int, sent: bytes) -> None:
+    with ExitStack() as connections:
+        stalled = [
+            connections.enter_context(socket.create_connection(("127.0.0.1", impatient), timeout=30))
+            for _ in range(12)  # three times the threads
+        ]
+        for connection in stalled:
+            connection.sendall(sent)
+        assert ask(impatient, "GET", "/v2/health/live")[0] == 200
+        answer = b""
+        while piece := stalled[0].recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
+
+
+def test_an_answer_does_not_wait_for_a_body_that_never_comes(impatient: int) -> None:
+    answer = exchange(impatient, b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_kept_connection_has_its_time_anew_for_each_request(impatient: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", impatient, timeout=20)
+    for _ in range(3):
+        connection.request("GET", "/v2/health/live")
+        assert connection.getresponse().read()
+        time.sleep(0.9)  # 2.7 s in all
+    connection.close()
+
+
+def test_a_body_that_ends_early_is_no_image(port: int) -> None:
+    head = b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head + b"abc")
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(65536)
+    assert b"The body ended early: 3 of 100 bytes came" in answer
