@@ -52,6 +52,8 @@ ARRANGEMENTS = {
     "between": 0.08,
     "above two": 0.09,
 }
+# as the captions tell them apart
+KINDS = ("one", "two", "three", "next to", "above", "and", "between", "above two")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
+    kind: str  # of arrangement, as in KINDS; "" for a crowd
     caption: str
     background: Background
     placed: tuple[Placed, ...]
@@ -214,11 +217,18 @@ def draw_scene(seed: int, index: int, side_px: int | None = None) -> Scene:
     kind, placed, counted = _compose(rng)
     names = [_name(thing, count) for thing, count in counted]
     words = tuple((word, thing) for (_, word), (thing, _) in zip(names, counted, strict=True))
-    return _draw(rng, _caption(kind, [name for name, _ in names]), placed, words, side_px or side)
+    if kind == "several":
+        kind = NUMBERS[len(placed)]
+    return _draw(rng, kind, _caption(kind, [name for name, _ in names]), placed, words, side_px or side)
 
 
 def _draw(
-    rng: np.random.Generator, what: str, placed: list[Placed], words: tuple[tuple[str, Thing], ...], side: int
+    rng: np.random.Generator,
+    kind: str,
+    what: str,
+    placed: list[Placed],
+    words: tuple[tuple[str, Thing], ...],
+    side: int,
 ) -> Scene:
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     pixels = background.paint(rng, side)
@@ -226,7 +236,7 @@ def _draw(
     for one in placed:
         _paste(picture, one)
     picture, jpeg = _damage(rng, picture)
-    return Scene(f"{what} {background.phrase}", background, tuple(placed), words, picture, jpeg)
+    return Scene(kind, f"{what} {background.phrase}", background, tuple(placed), words, picture, jpeg)
 
 
 def draw_crowd(seed: int, index: int) -> Scene:
@@ -241,7 +251,7 @@ def draw_crowd(seed: int, index: int) -> Scene:
             if all(one.clear_of(other) for other in placed):
                 placed.append(one)
                 break
-    return _draw(rng, "", placed, (), SIDES_PX[0])
+    return _draw(rng, "", "", placed, (), SIDES_PX[0])
 
 
 def write_scenes(count: int, seed: int, out_dir: Path, side_px: int | None = None) -> None:

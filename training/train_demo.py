@@ -6,10 +6,10 @@ Goes on where the run in DIR stopped; writes demo_model/model.safetensors at the
 trained, so what is saved loads through LAVIS. The learning rate falls to 0 at `--pictures`, which may be
 changed when a run is taken up again.
 
-Beside the caption, every patch of the encoder's output is asked which thing or ground it shows (a linear head
-that is thrown away afterwards): drawn scenes know the answer for free, and such dense targets teach a vision
-transformer far sooner than some ten words a picture do. For the same reason the first third of the training
-shows the encoder crowded pictures without a caption.
+Drawn scenes know more than their caption, and dense targets teach a vision transformer far sooner than some ten
+words a picture do. So the encoder's output is asked more, by linear heads that are thrown away afterwards: each
+patch, which thing or ground it shows, and whether the caption names that thing first, second or third; the class
+token, how the things are arranged. And the training begins with crowded pictures, without a caption.
 """
 
 import argparse
@@ -34,19 +34,20 @@ from tqdm import tqdm
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
 from training.backgrounds import BACKGROUNDS
 from training.evaluate_demo import generate, score
-from training.scenes import Scene, draw_crowd, draw_scene
+from training.scenes import KINDS, Scene, draw_crowd, draw_scene
 from training.things import THINGS
 
-PICTURES = 210_000
+PICTURES = 260_000
 FIRST_JUDGING_SEED = 20_000  # never trained on
 VALIDATION_SEED = 19_999
 PEAK_LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 500
 WEIGHT_DECAY = 0.02
 MAX_GRADIENT_NORM = 1.0
-PATCH_LOSS_SHARE = 0.5
+WEIGHTS = {"tokens": 1.0, "patches": 0.5, "orders": 0.5, "kinds": 0.5}  # of the losses
+UNASKED = -100
 SAVE_EVERY_STEPS = 500
-VALIDATE_EVERY_STEPS = 750
+VALIDATE_EVERY_STEPS = 300
 KEPT = 4096  # pictures that wait to be shown again, 48 KB each
 CROWD_SHARE = 0.35  # of the training
 GROUND_WEIGHT = 0.1  # of a patch that shows the ground: there are many, and they are easy
@@ -56,7 +57,8 @@ MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 Draw = Callable[[int, int], Scene]  # seed and index -> scene
-Example = tuple[np.ndarray[Any, Any], str, np.ndarray[Any, Any]]
+# pixels, caption, what the patches show, their places in the caption, the arrangement
+Example = tuple[np.ndarray[Any, Any], str, np.ndarray[Any, Any], np.ndarray[Any, Any], int]
 
 
 @dataclass
@@ -64,18 +66,24 @@ class Batch:
     pixels: Tensor  # (batch, 3, side, side) uint8
     captions: list[str]
     patches: Tensor  # (batch, patches) int64: index of the thing, or len(THINGS) + index of the ground
+    orders: Tensor  # (batch, patches) int64: named first (0), second, third; UNASKED: ground
+    kinds: Tensor  # (batch,) int64: index of the arrangement; UNASKED for crowds
 
 
-def patch_targets(scene: Scene, grid: int) -> np.ndarray[Any, Any]:
-    """(grid · grid,) int64: what each patch shows."""
+def patch_targets(scene: Scene, grid: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Two of (grid · grid,) int64: what each patch shows, and its place in the caption."""
     targets = np.full((grid, grid), len(THINGS) + BACKGROUNDS.index(scene.background))
+    orders = np.full((grid, grid), UNASKED)
+    named = [thing for _, thing in scene.words]
     centres = (np.arange(grid) + 0.5) / grid
     for placed in scene.placed:
         rows = np.abs(centres - placed.y) < 0.4 * placed.size
         columns = np.abs(centres - placed.x) < 0.4 * placed.size
         rows[int(placed.y * grid)] = columns[int(placed.x * grid)] = True
         targets[np.ix_(rows, columns)] = THINGS.index(placed.thing)
-    return targets.reshape(-1)
+        if named:
+            orders[np.ix_(rows, columns)] = named.index(placed.thing)
+    return targets.reshape(-1), orders.reshape(-1)
 
 
 class SceneBatches(IterableDataset[Batch]):
@@ -92,7 +100,8 @@ class SceneBatches(IterableDataset[Batch]):
         scene = self.draw(self.seed, index)
         # the same resampling as LAVIS's processor
         picture = scene.picture.resize((self.side_px, self.side_px), Image.Resampling.BICUBIC)
-        return np.asarray(picture).transpose(2, 0, 1), scene.caption, patch_targets(scene, self.grid)
+        kind = KINDS.index(scene.kind) if scene.kind else UNASKED
+        return np.asarray(picture).transpose(2, 0, 1), scene.caption, *patch_targets(scene, self.grid), kind
 
     def _shown(self) -> Iterator[Example]:
         lot = random.Random(self.first)
@@ -109,10 +118,10 @@ class SceneBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         shown = self._shown()
         while True:
-            pixels, captions, patches = zip(*itertools.islice(shown, self.batch), strict=True)
-            yield Batch(
-                torch.from_numpy(np.stack(pixels)), list(captions), torch.from_numpy(np.stack(patches))
-            )
+            examples = itertools.islice(shown, self.batch)
+            pixels, captions, patches, orders, kinds = zip(*examples, strict=True)
+            arrays = [torch.from_numpy(np.stack(array)) for array in (pixels, patches, orders)]
+            yield Batch(arrays[0], list(captions), arrays[1], arrays[2], torch.tensor(kinds))
 
 
 @dataclass(frozen=True)
@@ -145,8 +154,10 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self.model = DemoBlipCaption.untrained(self.config).to(self.device)
-        self.patch_head = nn.Linear(self.config.vit_width, len(THINGS) + len(BACKGROUNDS)).to(self.device)
-        self.parameters = [*self.model.parameters(), *self.patch_head.parameters()]
+        answers = {"patches": len(THINGS) + len(BACKGROUNDS), "orders": 3, "kinds": len(KINDS)}
+        width = self.config.vit_width
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in answers.items()}).to(self.device)
+        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
         self.patch_weights = torch.ones(len(THINGS) + len(BACKGROUNDS), device=self.device)
         self.patch_weights[len(THINGS) :] = GROUND_WEIGHT
         decayed = [p for p in self.parameters if p.ndim > 1]
@@ -159,7 +170,7 @@ class Trainer:
         if self.path.exists():
             state = torch.load(self.path, map_location=self.device)
             self.model.load_state_dict(state["model"])
-            self.patch_head.load_state_dict(state["patch_head"])
+            self.heads.load_state_dict(state["heads"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
 
@@ -167,7 +178,7 @@ class Trainer:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
-            "patch_head": self.patch_head.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
@@ -175,18 +186,22 @@ class Trainer:
         torch.save(state, temporary)
         temporary.replace(self.path)
 
-    def losses(self, batch: Batch, reads: bool) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood of the captions' tokens (0 unless `reads`), and of the patches."""
+    def losses(self, batch: Batch, reads: bool) -> dict[str, Tensor]:
+        """Mean negative log-likelihoods: of the patches, and if `reads` of the captions' tokens and the layout."""
         pixels = (batch.pixels.to(self.device).float() / 255 - MEAN.to(self.device)) / DEVIATION.to(self.device)
         features = self.model.visual_encoder.forward_features(pixels)
-        seen = self.patch_head(features[:, 1:]).flatten(0, 1)
-        patches = functional.cross_entropy(seen, batch.patches.to(self.device).flatten(), self.patch_weights)
+        shown, patches = features[:, 1:].flatten(0, 1), batch.patches.to(self.device).flatten()
+        losses = {"patches": functional.cross_entropy(self.heads["patches"](shown), patches, self.patch_weights)}
         if not reads:
-            return torch.zeros(()), patches
+            return losses
+        orders, kinds = batch.orders.to(self.device).flatten(), batch.kinds.to(self.device)
+        losses["orders"] = functional.cross_entropy(self.heads["orders"](shown), orders, ignore_index=UNASKED)
+        losses["kinds"] = functional.cross_entropy(self.heads["kinds"](features[:, 0]), kinds)
         texts = [self.config.prompt + caption for caption in batch.captions]
         # the logits only: LAVIS's own loss smooths the labels, which would blur the confidence
         output, targets = self.model.forward_decoder({"text_input": texts}, features)
-        return functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten()), patches
+        losses["tokens"] = functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
+        return losses
 
     def train(self, pictures: int) -> None:
         phases = plan(pictures, self.batch)
@@ -205,13 +220,14 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.step, phase, steps)
             self.optimizer.zero_grad(set_to_none=True)
-            tokens, patches = self.losses(batch, phase.reads)
-            (tokens + PATCH_LOSS_SHARE * patches).backward()  # type: ignore[no-untyped-call]
+            losses = self.losses(batch, phase.reads)
+            total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(()))
+            total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
             self.optimizer.step()
             self.step += 1
             bar.update(self.batch)
-            bar.set_postfix(tokens=f"{tokens.item():.3f}", patches=f"{patches.item():.3f}", refresh=False)
+            bar.set_postfix({name: f"{loss.item():.3f}" for name, loss in losses.items()}, refresh=False)
             if self.step % SAVE_EVERY_STEPS == 0:
                 self.save()
             if phase.reads and self.step % VALIDATE_EVERY_STEPS == 0:

@@ -137,6 +137,8 @@ class DemoBlipCaption(BlipCaption):  # type: ignore[misc]
             num_heads=cfg.vit_heads,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
         )
+        # LAVIS starts positions at 0.02, unseen beside patches whose values are about 1.5 in this small a model
+        nn.init.trunc_normal_(encoder.pos_embed, std=0.4)
         decoder_config = json.loads((DEMO_MODEL / cfg.med_config_path).read_text(encoding="utf-8"))
         decoder = XBertLMHeadDecoder(config=BertConfig(**decoder_config))
         return cls(encoder, decoder, prompt=cfg.prompt, max_txt_len=cfg.max_txt_len)

@@ -47,9 +47,11 @@ def test_batches_hold_what_was_drawn() -> None:
 def test_patches_name_the_thing_that_covers_them() -> None:
     for index in range(30):
         scene = draw_scene(6, index)
-        targets = patch_targets(scene, 8).reshape(8, 8)
+        targets, orders = (array.reshape(8, 8) for array in patch_targets(scene, 8))
         for placed in scene.placed:
-            assert targets[int(placed.y * 8), int(placed.x * 8)] == THINGS.index(placed.thing)
+            where = int(placed.y * 8), int(placed.x * 8)
+            assert targets[where] == THINGS.index(placed.thing)
+            assert scene.words[orders[where]][1] == placed.thing
         ground = len(THINGS) + BACKGROUNDS.index(scene.background)
         assert set(targets.flat) <= {ground, *(THINGS.index(placed.thing) for placed in scene.placed)}
 
