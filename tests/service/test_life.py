@@ -68,7 +68,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, scenes: list[DrawnFil
 @pytest.mark.parametrize("whole_group", [False, True], ids=["master", "process group"])
 def test_sigterm_drains(scenes: list[DrawnFile], whole_group: bool) -> None:
     """Docker signals the first process; systemd, by default, all of them."""
-    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="6") as draining:
+    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="10") as draining:
         draining.wait_until("loaded")
         with ThreadPoolExecutor(49) as pool:
             running = [
