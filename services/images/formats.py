@@ -35,6 +35,8 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     # Pillow's own limit would refuse, or warn about, sizes that are allowed here. It also stays as a second
     # guard, at twice the number, where a reader allocates memory for sizes that stand deeper in the file.
     Image.MAX_IMAGE_PIXELS = max_pixels
+    # Other packages of this process switch this on, for training on damaged pictures (LAVIS does).
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     _check_pixels(_declared_size(data), max_pixels)
     try:
         picture = reader(data)

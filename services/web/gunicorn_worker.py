@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -26,19 +27,23 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
     DRAIN_SECONDS are what this worker knows of it.
     """
 
+    drain_end: float | None = None  # by time.monotonic()
+
     def begin_drain(self) -> None:
-        if not self.wsgi.extensions["drain"].is_set():
+        if self.drain_end is None:
+            self.drain_end = time.monotonic() + self.wsgi.config["DRAIN_SECONDS"]
             self.wsgi.extensions["begin_drain"]()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM. From gunicorn's master it comes after the drain; a supervisor may send it to all processes at
-        once, and then the drain is still to come.
+        """SIGTERM. From gunicorn's master it comes at the end of the drain; a supervisor may send it to all
+        processes at once, and then the drain is still to come, or has just begun.
         """
-        if getattr(self, "wsgi", None) is None or self.wsgi.extensions["drain"].is_set():
+        if getattr(self, "wsgi", None) is None:  # not yet serving
             super().handle_exit(sig, frame)
             return
         self.begin_drain()
-        timer = threading.Timer(self.wsgi.config["DRAIN_SECONDS"], super().handle_exit, (sig, None))
+        left_s = (self.drain_end or 0.0) - time.monotonic()
+        timer = threading.Timer(max(0.0, left_s), super().handle_exit, (sig, None))
         timer.daemon = True
         timer.start()
 

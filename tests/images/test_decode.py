@@ -2,9 +2,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from services.errors import CaptioningError, TooLarge
+from services.errors import CaptioningError, TooLarge, UnreadableImage
 from services.images.decode import decode
 from tests.images.tricky import TRICKY, TrickyPicture, exif, four_corners, png, saved
 
@@ -107,3 +107,13 @@ def _outcome(data: bytes) -> str:
     except CaptioningError as exc:
         return type(exc).__name__
     return "ok"
+
+
+def test_a_cut_picture_is_refused_whatever_other_packages_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAVIS, once imported, has Pillow fill up what is missing."""
+    cut = [picture for picture in TRICKY if picture.name.endswith("cut_in_half")]
+    assert cut
+    for picture in cut:
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        with pytest.raises(UnreadableImage):
+            decode(picture.data, 50_000_000)

@@ -86,7 +86,7 @@ def client(app: Flask) -> FlaskClient:
         (upload(b"just text"), 415, "unsupported_format", "File type not allowed"),
         (upload(b""), 400, "unreadable_image", "Failed to load image: the file is empty"),
         (
-            upload(TEAL_PNG[:44]),
+            upload(TEAL_PNG[:50]),
             400,
             "unreadable_image",
             "Failed to load image: the file is damaged or incomplete",
