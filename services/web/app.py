@@ -32,6 +32,9 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     drain = app.extensions["drain"] = Event()
+    # what the worker calls on SIGTERM, and how long it then waits; whoever has more to stop puts its own here
+    app.extensions["begin_drain"] = drain.set
+    app.config["DRAIN_SECONDS"] = 0.0
     _register_common(app, drain)
     register_access(app, options.private, options.cors_origins)
     register_failures(app, options)
