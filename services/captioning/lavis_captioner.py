@@ -93,7 +93,7 @@ def _shapes(checkpoint: Path) -> dict[str, torch.Size]:
             f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {checkpoint}"
         ) from exc
     except (OSError, RuntimeError, EOFError, AttributeError) as exc:  # AttributeError: no dictionary of tensors
-        why = str(exc).splitlines()[0]
+        why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
         raise ModelLoadError(f"{checkpoint} is not a whole checkpoint: {why}. {_ANEW}") from exc
 
 
