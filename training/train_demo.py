@@ -8,8 +8,9 @@ changed when a run is taken up again.
 
 Drawn scenes know more than their caption, and dense targets teach a vision transformer far sooner than some ten
 words a picture do. So the encoder's output is asked more, by linear heads that are thrown away afterwards: each
-patch, which thing or ground it shows, and whether the caption names that thing first, second or third; the class
-token, how the things are arranged. And the training begins with crowded pictures, without a caption.
+patch, which thing or ground it shows, where that thing's centre is, whether the caption names it first, second or
+third, and, of the class token too, how the things are arranged. And the training begins with crowded pictures,
+without a caption.
 """
 
 import argparse
@@ -44,7 +45,7 @@ PEAK_LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 500
 WEIGHT_DECAY = 0.02
 MAX_GRADIENT_NORM = 1.0
-WEIGHTS = {"tokens": 1.0, "patches": 0.5, "orders": 0.5, "kinds": 0.5}  # of the losses
+WEIGHTS = {"tokens": 1.0, "patches": 0.5, "orders": 0.5, "kinds": 0.5, "centres": 0.5}  # of the losses
 UNASKED = -100
 SAVE_EVERY_STEPS = 500
 VALIDATE_EVERY_STEPS = 300
@@ -57,8 +58,9 @@ MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 Draw = Callable[[int, int], Scene]  # seed and index -> scene
-# pixels, caption, what the patches show, their places in the caption, the arrangement
-Example = tuple[np.ndarray[Any, Any], str, np.ndarray[Any, Any], np.ndarray[Any, Any], int]
+Array = np.ndarray[Any, Any]
+# pixels, caption, what the patches show, their places in the caption, the way to their centres, the arrangement
+Example = tuple[Array, str, Array, Array, Array, int]
 
 
 @dataclass
@@ -67,13 +69,15 @@ class Batch:
     captions: list[str]
     patches: Tensor  # (batch, patches) int64: index of the thing, or len(THINGS) + index of the ground
     orders: Tensor  # (batch, patches) int64: named first (0), second, third; UNASKED: ground
+    centres: Tensor  # (batch, patches, 3) float32: right and down to the thing's centre, its size, in patches
     kinds: Tensor  # (batch,) int64: index of the arrangement; UNASKED for crowds
 
 
-def patch_targets(scene: Scene, grid: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Two of (grid · grid,) int64: what each patch shows, and its place in the caption."""
+def patch_targets(scene: Scene, grid: int) -> tuple[Array, Array, Array]:
+    """What each patch shows, its place in the caption, the way to its thing's centre: as in Batch."""
     targets = np.full((grid, grid), len(THINGS) + BACKGROUNDS.index(scene.background))
     orders = np.full((grid, grid), UNASKED)
+    ways = np.zeros((grid, grid, 3), np.float32)
     named = [thing for _, thing in scene.words]
     centres = (np.arange(grid) + 0.5) / grid
     for placed in scene.placed:
@@ -81,9 +85,11 @@ def patch_targets(scene: Scene, grid: int) -> tuple[np.ndarray[Any, Any], np.nda
         columns = np.abs(centres - placed.x) < 0.4 * placed.size
         rows[int(placed.y * grid)] = columns[int(placed.x * grid)] = True
         targets[np.ix_(rows, columns)] = THINGS.index(placed.thing)
+        right, down = np.meshgrid(placed.x - centres[columns], placed.y - centres[rows])
+        ways[np.ix_(rows, columns)] = grid * np.stack([right, down, np.full_like(right, placed.size)], axis=-1)
         if named:
             orders[np.ix_(rows, columns)] = named.index(placed.thing)
-    return targets.reshape(-1), orders.reshape(-1)
+    return targets.reshape(-1), orders.reshape(-1), ways.reshape(-1, 3)
 
 
 class SceneBatches(IterableDataset[Batch]):
@@ -119,9 +125,9 @@ class SceneBatches(IterableDataset[Batch]):
         shown = self._shown()
         while True:
             examples = itertools.islice(shown, self.batch)
-            pixels, captions, patches, orders, kinds = zip(*examples, strict=True)
-            arrays = [torch.from_numpy(np.stack(array)) for array in (pixels, patches, orders)]
-            yield Batch(arrays[0], list(captions), arrays[1], arrays[2], torch.tensor(kinds))
+            pixels, captions, patches, orders, centres, kinds = zip(*examples, strict=True)
+            arrays = [torch.from_numpy(np.stack(array)) for array in (pixels, patches, orders, centres)]
+            yield Batch(arrays[0], list(captions), arrays[1], arrays[2], arrays[3], torch.tensor(kinds))
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self.model = DemoBlipCaption.untrained(self.config).to(self.device)
-        answers = {"patches": len(THINGS) + len(BACKGROUNDS), "orders": 3, "kinds": len(KINDS)}
+        answers = {"patches": len(THINGS) + len(BACKGROUNDS), "orders": 3, "kinds": len(KINDS), "centres": 3}
         width = self.config.vit_width
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in answers.items()}).to(self.device)
         self.parameters = [*self.model.parameters(), *self.heads.parameters()]
@@ -191,12 +197,20 @@ class Trainer:
         pixels = (batch.pixels.to(self.device).float() / 255 - MEAN.to(self.device)) / DEVIATION.to(self.device)
         features = self.model.visual_encoder.forward_features(pixels)
         shown, patches = features[:, 1:].flatten(0, 1), batch.patches.to(self.device).flatten()
-        losses = {"patches": functional.cross_entropy(self.heads["patches"](shown), patches, self.patch_weights)}
+        is_thing = patches < len(THINGS)
+        losses = {
+            "patches": functional.cross_entropy(self.heads["patches"](shown), patches, self.patch_weights),
+            "centres": functional.smooth_l1_loss(
+                self.heads["centres"](shown[is_thing]), batch.centres.to(self.device).flatten(0, 1)[is_thing]
+            ),
+        }
         if not reads:
             return losses
         orders, kinds = batch.orders.to(self.device).flatten(), batch.kinds.to(self.device)
         losses["orders"] = functional.cross_entropy(self.heads["orders"](shown), orders, ignore_index=UNASKED)
-        losses["kinds"] = functional.cross_entropy(self.heads["kinds"](features[:, 0]), kinds)
+        of_patches = kinds.repeat_interleave(features.shape[1] - 1)[is_thing]
+        seen = torch.cat([features[:, 0], shown[is_thing]])
+        losses["kinds"] = functional.cross_entropy(self.heads["kinds"](seen), torch.cat([kinds, of_patches]))
         texts = [self.config.prompt + caption for caption in batch.captions]
         # the logits only: LAVIS's own loss smooths the labels, which would blur the confidence
         output, targets = self.model.forward_decoder({"text_input": texts}, features)
