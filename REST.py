@@ -40,7 +40,9 @@ def create_app() -> web.Application:
         logging.getLogger(ours).setLevel(settings.log_level.upper())
     for warning in settings.warnings:
         logger.warning(warning)
-    batcher = Batcher(_loader(settings), settings.queue_capacity)
+    batcher = Batcher(
+        [_loader(settings, device) for device in settings.devices], settings.queue_capacity, settings.max_batch
+    )
     application = web.create_app(_web_options(settings), _pipeline(settings, batcher))
 
     def begin_drain() -> None:
@@ -53,12 +55,12 @@ def create_app() -> web.Application:
     return application
 
 
-def _loader(settings: Settings) -> LoadCaptioner:
+def _loader(settings: Settings, device: str) -> LoadCaptioner:
     def load(report: ReportProgress) -> Captioner:
-        # here, in the batcher's thread: importing torch takes seconds in which /health should answer
-        from services.captioning.lavis_captioner import load_captioner
+        # here, in the device's thread: importing torch takes seconds in which /health should answer
+        from services.captioning.engines import load_captioner
 
-        return load_captioner(settings.model, settings.device, report)
+        return load_captioner(settings.model, settings.engine, device, report)
 
     return load
 

@@ -20,7 +20,7 @@ try:
 except SettingsError as error:
     raise SystemExit(str(error)) from None
 
-_RUNNING = 1  # pictures with the model at once
+_RUNNING = _settings.max_batch * len(_settings.devices)  # pictures with the models at once
 _RESERVE = 16  # threads for /health, and for saying no
 
 chdir = str(CHECKOUT)  # REST.py is found from anywhere

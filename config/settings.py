@@ -52,8 +52,17 @@ class Settings:
         kinds.MODEL,
         "The model that captions: the bundled demonstration model (demo) or one of LAVIS's.",
     )
-    device: str = setting(
-        "DEVICE", "auto", kinds.DEVICE, "Where the model runs; auto: the GPU if it works, else the CPU."
+    engine: str = setting(
+        "ENGINE",
+        "auto",
+        kinds.one_of("auto", "lavis"),
+        "What runs the model; auto: the fast path for the BLIP captioners, LAVIS for the others.",
+    )
+    devices: tuple[str, ...] = setting(
+        "DEVICE",
+        ("auto",),
+        kinds.DEVICES,
+        "Where the model runs; auto: the GPU if it works, else the CPU. Several GPUs share one queue.",
     )
     image_roots: tuple[Path, ...] = setting(
         "IMAGE_ROOTS",
@@ -88,6 +97,13 @@ class Settings:
         64,
         whole_number(1, 1024),
         "How many pictures may wait for the model; more are refused as overloaded.",
+        unit="pictures",
+    )
+    max_batch: int = setting(
+        "MAX_BATCH",
+        8,
+        whole_number(1, 64),
+        "How many pictures are captioned at once, where that many wait.",
         unit="pictures",
     )
     request_timeout_s: float = setting(

@@ -80,6 +80,15 @@ def one_of(*choices: str) -> Kind:
     return Kind(parse, f"{', '.join(choices[:-1])} or {choices[-1]}")
 
 
+def _devices(text: str) -> tuple[str, ...]:
+    if "," not in text:
+        return (_matched(text, r"auto|cpu|cuda(:[0-9]{1,3})?"),)
+    devices = tuple(_matched(part.strip(), r"cuda:(0|[1-9][0-9]{0,2})") for part in text.split(","))
+    if len(set(devices)) < len(devices):
+        raise ValueError(text)
+    return devices
+
+
 def _matched(text: str, pattern: str) -> str:
     if not re.fullmatch(pattern, text, re.ASCII):
         raise ValueError(text)
@@ -146,9 +155,9 @@ NAME = Kind(_printable, "1 to 64 printable characters")
 MODEL = Kind(
     lambda text: _matched(text, r"demo|[\w.-]+/[\w.-]+"), "demo, or name/type of a captioning model of LAVIS"
 )
-DEVICE = Kind(
-    lambda text: _matched(text.lower(), r"auto|cpu|cuda(:[0-9]{1,3})?"),
-    "auto, cpu, cuda or cuda:N (N: the number of the GPU, from 0)",
+DEVICES = Kind(
+    lambda text: _devices(text.lower()),
+    "auto, cpu, cuda or cuda:N (N: the number of the GPU, from 0), or several cuda:N with commas between them",
 )
 EXISTING_FILE = Kind(_existing_file, "an existing file")
 EXISTING_FOLDERS = Kind(

@@ -1,7 +1,7 @@
 """The way of one image through the stages, as code.
 
 `Pipeline.analyze` runs in the request's thread: it takes a place in the queue, fetches, decodes in one of a
-few slots, and then waits for the batcher's thread.
+few slots, and then waits for a device's thread.
 """
 
 import concurrent.futures
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.captioning.batcher import Batcher, BatcherState, ModelStatus
-from services.captioning.captioner import Caption, ModelInfo
+from services.captioning.captioner import Caption, DecodingOptions, ModelInfo
+from services.captioning.jobs import Answer
 from services.emoji.map_file import EmojiMap
 from services.emoji.mapper import EmojiMapper, EmojiPair
 from services.errors import DeadlineExceeded, NoCaption, UrlUnreachable
@@ -24,6 +25,7 @@ __all__ = [
     "Analysis",
     "BatcherState",
     "BytesSource",
+    "DecodingOptions",
     "FileSource",
     "ImageSource",
     "ModelInfo",
@@ -42,8 +44,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Analysis:
-    predictions: tuple[Prediction, ...]
-    model: ModelInfo
+    predictions: tuple[Prediction, ...]  # one for each caption, the likeliest first
+    model: ModelInfo  # that answered
     emoji_map_version: str
 
 
@@ -52,7 +54,7 @@ class Reader(Protocol):
 
 
 class Pipeline:
-    """One image in, a caption and its emojis out. Thread-safe."""
+    """One image in, its captions and their emojis out. Thread-safe."""
 
     def __init__(
         self,
@@ -79,7 +81,13 @@ class Pipeline:
         """Raises Overloaded or ModelNotReady if no image would be taken now."""
         self._batcher.check_admitting()
 
-    def analyze(self, source: ImageSource, timeout_s: float, spent_s: float = 0.0) -> Analysis:
+    def analyze(
+        self,
+        source: ImageSource,
+        timeout_s: float,
+        spent_s: float = 0.0,
+        options: DecodingOptions | None = None,
+    ) -> Analysis:
         """Caption one image within `timeout_s` seconds, of which `spent_s` are over.
 
         Raises Overloaded and ModelNotReady before any work, what the stages raise for the image
@@ -87,25 +95,26 @@ class Pipeline:
         """
         deadline = time.monotonic() + timeout_s - spent_s
         try:
-            caption, model = self._caption(source, deadline)
+            answer = self._caption(source, deadline, options)
         except TooLate:
             raise DeadlineExceeded(f"The request took longer than its {timeout_s:g} s") from None
-        if not caption.text.strip():
+        captions = answer.captions
+        if not captions or not captions[0].text.strip():
             raise NoCaption("The model gave no caption for this image")
-        prediction = Prediction(caption, tuple(self._mapper.map(caption.text)))
-        return Analysis((prediction,), model, self.emoji_map.version)
+        predictions = tuple(Prediction(caption, tuple(self._mapper.map(caption.text))) for caption in captions)
+        return Analysis(predictions, answer.model, self.emoji_map.version)
 
-    def _caption(self, source: ImageSource, deadline: float) -> tuple[Caption, ModelInfo]:
+    def _caption(self, source: ImageSource, deadline: float, options: DecodingOptions | None) -> Answer:
         with self._batcher.admit() as place:
             data = self._read(source, deadline)
             with self._slot(deadline):
-                future = place.submit(self._decode(data))
+                future = place.submit(self._decode(data), options)
             del data  # it may be large, and the wait long
             done, _ = concurrent.futures.wait([future], _left_s(deadline))
             if not done:
                 future.cancel()
                 raise TooLate
-        return future.result(), place.info
+        return future.result()
 
     def _read(self, source: ImageSource, deadline: float) -> bytes:
         left_s = _left_s(deadline)

@@ -12,7 +12,14 @@ from flask import Flask
 from PIL import Image
 
 from services.captioning.batcher import Batcher, ModelStatus
-from services.captioning.captioner import Caption, Captioner, LoadCaptioner, ModelInfo, ReportProgress
+from services.captioning.captioner import (
+    Caption,
+    Captioner,
+    DecodingOptions,
+    LoadCaptioner,
+    ModelInfo,
+    ReportProgress,
+)
 from services.emoji.map_file import EmojiMap, load_map
 from services.images.decode import decode
 from services.images.fetch import UrlFetcher
@@ -22,7 +29,9 @@ from services.pipeline import Pipeline
 from services.web.app import create_app
 from services.web.options import WebOptions
 
-FAKE_INFO = ModelInfo(model="fake/colours", device="cpu", device_reason="a fake needs no GPU", precision="fp32")
+FAKE_INFO = ModelInfo(
+    model="fake/colours", device="cpu", device_reason="a fake needs no GPU", precision="fp32", engine="fake"
+)
 WAIT_S = 10.0  # for what should come at once; more than any machine needs
 
 Colour = tuple[int, int, int]
@@ -50,14 +59,15 @@ class FakeCaptioner:
         colour: Colour = picture.getpixel((picture.width // 2, picture.height // 2))
         return colour
 
-    def caption(self, pictures: Sequence[Colour]) -> list[Caption]:
+    def caption(self, pictures: Sequence[Colour], options: DecodingOptions | None) -> list[list[Caption]]:
         self.batch_sizes.append(len(pictures))
         self.began.set()
         if self.gate and not self.gate.wait(WAIT_S):
             raise AssertionError("the test never opened the gate")
         if self.error:
             raise self.error
-        return [Caption(colour_caption(colour) if self.text is None else self.text) for colour in pictures]
+        texts = [colour_caption(colour) if self.text is None else self.text for colour in pictures]
+        return [[Caption(text)] * (options.num_captions if options else 1) for text in texts]
 
 
 def colour_caption(colour: Colour) -> str:
@@ -92,21 +102,25 @@ def make_pipeline(
     captioner: FakeCaptioner | None = None,
     *,
     load: LoadCaptioner | None = None,
+    second_load: LoadCaptioner | None = None,
     wait_until: ModelStatus | None = ModelStatus.LOADED,
     image_roots: Sequence[Path] = (),
     allow_private_urls: bool = False,
     max_image_bytes: int = 1_000_000,
     max_image_pixels: int = 1_000_000,
     queue_capacity: int = 64,
+    max_batch: int = 8,
     decode_slots: int = 8,
     url_timeout_s: float = 5.0,
 ) -> Iterator[Pipeline]:
-    """A running pipeline; its thread ends with the block.
+    """A running pipeline; its threads end with the block.
 
-    load: in place of `captioner`, for loading that is slow or fails. wait_until: None to begin at once.
+    load: in place of `captioner`, for loading that is slow or fails. second_load: of a second device.
+    wait_until: None to begin at once.
     """
     captioner = captioner or FakeCaptioner()
-    batcher = Batcher(load or loads(captioner), queue_capacity)
+    loaders = [load or loads(captioner), *([second_load] if second_load else [])]
+    batcher = Batcher(loaders, queue_capacity, max_batch)
     reader = SourceReader(
         UrlFetcher(max_image_bytes, allow_private=allow_private_urls),
         FileReader(image_roots, max_image_bytes),
@@ -129,7 +143,7 @@ def make_pipeline(
         if captioner.gate:
             captioner.gate.set()
         batcher.stop(grace_s=0)
-        assert batcher.join(WAIT_S), "the batcher's thread did not end"
+        assert batcher.join(WAIT_S), "a thread of the batcher did not end"
 
 
 @contextmanager

@@ -30,11 +30,16 @@ class OnlyIn:
 
 DOWNLOADERS = ("services/images/fetch.py", "services/captioning/checkpoints.py", "services/emoji/sync.py")
 # What the queue and its tests know of captioners must not need a model to be imported.
-MODEL_FREE = ("services/captioning/captioner.py", "services/captioning/batcher.py")
+MODEL_FREE = tuple(
+    f"services/captioning/{name}.py" for name in ("captioner", "batcher", "jobs", "runner", "engines")
+)
 RULES = (
     OnlyIn("flask", ("services/web/",)),
     OnlyIn("werkzeug", ("services/web/",)),
-    OnlyIn("lavis", ("services/captioning/lavis_zoo.py", "training/")),
+    OnlyIn("lavis", ("services/captioning/lavis_zoo.py", *TOOLS)),
+    # the fast path needs torch and nothing of these
+    OnlyIn("transformers", ("services/captioning/lavis_zoo.py", *TOOLS)),
+    OnlyIn("timm", ()),
     OnlyIn("torch", ("services/captioning/", *TOOLS), but_not_in=MODEL_FREE),
     OnlyIn("PIL", ("services/images/", *TOOLS)),
     OnlyIn("requests", DOWNLOADERS),
@@ -126,7 +131,7 @@ def test_the_product_keeps_the_rules() -> None:
         ("services/images/decode.py", "import werkzeug", "werkzeug"),
         ("services/captioning/lavis_captioner.py", "def load():\n    import lavis", "lavis"),
         ("services/captioning/devices.py", "importlib.import_module('lavis.models')", "lavis.models"),
-        ("benchmarks/speed.py", "from lavis.models import load_model", "lavis.models.load_model"),
+        ("services/captioning/blip/text.py", "import transformers", "transformers"),
         ("services/pipeline.py", "import torch", "torch"),
         ("services/captioning/batcher.py", "import torch", "torch"),
         ("services/captioning/lavis_captioner.py", "from PIL import Image", "PIL.Image"),
@@ -196,6 +201,20 @@ def run_fresh(code: str, *arguments: str) -> str:
 def test_importing_does_not_pull_in(module: str, stays_out: set[str]) -> None:
     code = f"import json, sys, {module}; print(json.dumps(list(sys.modules)))"
     assert stays_out.isdisjoint(json.loads(run_fresh(code)))
+
+
+def test_the_fast_path_needs_nothing_of_lavis() -> None:
+    code = """
+import json, sys
+from PIL import Image
+from services.captioning.captioner import DecodingOptions
+from services.captioning.engines import load_captioner
+demo = load_captioner("demo", "auto", "cpu", lambda progress: None)
+captions = demo.caption([demo.prepare(Image.new("RGB", (64, 64)))], DecodingOptions())
+assert captions[0][0].text
+print(json.dumps(list(sys.modules)))
+"""
+    assert {"lavis", "transformers", "timm", "fairscale", "torchvision"}.isdisjoint(json.loads(run_fresh(code)))
 
 
 # Imports the modules named and prints what they do besides.

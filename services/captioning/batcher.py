@@ -1,48 +1,40 @@
-"""A bounded queue in front of one thread that owns the model.
+"""A bounded queue in front of the devices, one thread each.
 
-    request's thread                                   the batcher's thread
-    ────────────────                                   ────────────────────
-    admit() ─▶ Place ─▶ prepare() ─▶ submit() ═queue═▶ drop the abandoned ─▶ caption ─▶ Future
-       └ Overloaded, ModelNotReady                     (loads the model first)
+    request's thread                                a device's thread
+    ────────────────                                ─────────────────
+    admit() ─▶ Place ─▶ prepare() ─▶ submit() ═queue═▶ take_batch ─▶ BatchRunner ─▶ Future[Answer]
+       └ Overloaded, ModelNotReady                  (loads its model first)
 
-A place is taken before any work is done for a request, so that an overload costs nothing. The thread takes
-one picture after another; it loads the model itself, so that nothing else ever touches it.
+A place is taken before any work is done for a request, so that an overload costs nothing. Whatever waits when
+a device becomes free forms its next batch, up to `max_batch` pictures with equal options; no device waits for
+more. Every thread loads its captioner itself, so that nothing else ever touches the model. All devices hold
+the same model: a picture may go to any of them, and a batch never mixes models.
 """
 
 import logging
 import math
-import queue
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from services.captioning.captioner import (
-    Caption,
-    Captioner,
-    LoadCaptioner,
-    LoadProgress,
-    ModelInfo,
-    Picture,
-    PreparedPicture,
-)
+from services.captioning.captioner import LoadCaptioner, LoadProgress, ModelInfo
+from services.captioning.jobs import Job, Place, take_batch
+from services.captioning.runner import BatchRunner
 from services.errors import ModelNotReady, Overloaded
 
 logger = logging.getLogger(__name__)
 
 LOADING_RETRY_S = 5
-FIRST_GUESS_S = 1.0  # for one caption, until one has been timed
-STOPPING_POLL_S = 0.1
-SMOOTHING = 0.2  # of the running mean of the seconds that a caption takes
 
 
 class ModelStatus(Enum):
     LOADING = "loading"
-    LOADED = "loaded"
-    FAILED = "failed"
+    LOADED = "loaded"  # on one device at least
+    FAILED = "failed"  # on all of them
 
 
 @dataclass(frozen=True)
@@ -50,84 +42,70 @@ class BatcherState:
     """What `/health` shows, read at one moment."""
 
     status: ModelStatus
-    info: ModelInfo | None  # None until the model is loaded
-    error: str | None  # why loading failed
+    info: ModelInfo | None  # of the first device that is loaded; None until then
+    error: str | None  # why loading failed, be it on one device of several
     progress: LoadProgress | None
-    queue_depth: int
+    queue_depth: int  # pictures that wait: neither with a device, nor about to be taken by an idle one
     queue_capacity: int
     admitting: bool  # whether a request would be admitted now
 
 
-@dataclass
-class _Job:
-    picture: PreparedPicture
-    future: Future[Caption]
-
-
-class Place:
-    """A reserved place in the queue."""
-
-    def __init__(self, captioner: Captioner, jobs: "queue.SimpleQueue[_Job | None]") -> None:
-        self._captioner = captioner
-        self._jobs = jobs
-        self.info = captioner.info
-
-    def submit(self, picture: Picture) -> Future[Caption]:
-        """Queue a decoded picture. Cancel the future to give up; it is then dropped before it runs."""
-        job = _Job(self._captioner.prepare(picture), Future())
-        self._jobs.put(job)
-        return job.future
-
-
 class Batcher:
-    """Owns the model and its queue. `start` it once; `stop` it at the end."""
+    """Owns the devices and their queue. `start` it once; `stop` it at the end."""
 
-    def __init__(self, load: LoadCaptioner, queue_capacity: int) -> None:
-        self._load = load
+    def __init__(self, loaders: Sequence[LoadCaptioner], queue_capacity: int, max_batch: int) -> None:
         self._queue_capacity = queue_capacity
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._admitted = 0  # waiting, or being captioned
-        self._captioner: Captioner | None = None
-        self._status = ModelStatus.LOADING
-        self._error: str | None = None
+        self._max_batch = max_batch
+        self._changed = threading.Condition()  # guards all that follows; the devices wait for it
+        self._jobs: deque[Job] = deque()
+        self._waiting: set[Place] = set()  # held places whose picture no device has taken yet
+        self._running: dict[int, int] = {}  # number of a busy device -> pictures of its batch
+        self._runners: dict[int, BatchRunner] = {}  # of the devices that are loaded
+        self._errors: dict[int, str] = {}  # of those that could not be
         self._progress: LoadProgress | None = None
-        self._seconds_each = FIRST_GUESS_S
         self._stop_by: float | None = None
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        # One device after another: the first downloads the weights, the others find them; and the machine's
+        # memory holds one copy of the weights at a time on their way to the devices.
+        self._loading = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, args=(number, load), name=f"batcher-{number}", daemon=True)
+            for number, load in enumerate(loaders)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, grace_s: float) -> None:
         """Caption what is queued for at most `grace_s` seconds; what is left then is refused."""
-        with self._lock:
+        with self._changed:
             self._stop_by = time.monotonic() + grace_s
-        self._jobs.put(None)  # wakes the thread
+            self._changed.notify_all()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread's end; whether it came."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait for the threads' end; whether it came."""
+        give_up_at = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def state(self) -> BatcherState:
-        with self._lock:
-            # the one that is being captioned does not wait
-            depth = max(0, self._admitted - 1)
+        with self._changed:
+            runners = self._runners
             return BatcherState(
                 status=self._status,
-                info=self._captioner.info if self._captioner else None,
+                info=runners[min(runners)].captioner.info if runners else None,
                 error=self._error,
                 progress=self._progress,
-                queue_depth=depth,
+                queue_depth=self._depth,
                 queue_capacity=self._queue_capacity,
                 admitting=self._refusal() is None,
             )
 
     def check_admitting(self) -> None:
         """Raise what `admit` would raise now: for a refusal before a request's body is read."""
-        with self._lock:
+        with self._changed:
             refusal = self._refusal()
         if refusal:
             raise refusal
@@ -138,81 +116,121 @@ class Batcher:
 
         Raises ModelNotReady and Overloaded, both before any work.
         """
-        with self._lock:
+        with self._changed:
             refusal = self._refusal()
             if refusal:
                 raise refusal
-            assert self._captioner is not None
-            place = Place(self._captioner, self._jobs)
-            self._admitted += 1
+            # any device's captioner will do: they prepare pictures alike
+            place = Place(self._runners[min(self._runners)].captioner.prepare, self._put)
+            self._waiting.add(place)
         try:
             yield place
         finally:
-            with self._lock:
-                self._admitted -= 1
+            with self._changed:
+                self._waiting.discard(place)
+                if self._stop_by is not None:
+                    self._changed.notify_all()  # the devices may have waited for this one alone
+
+    def _put(self, job: Job) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+
+    # What follows, up to _work, is called with the lock held.
+
+    @property
+    def _status(self) -> ModelStatus:
+        if self._runners:
+            return ModelStatus.LOADED
+        return ModelStatus.FAILED if len(self._errors) == len(self._threads) else ModelStatus.LOADING
+
+    @property
+    def _error(self) -> str | None:
+        n_devices = len(self._threads)
+        if n_devices == 1:
+            return self._errors.get(0)
+        reasons = [f"device {i + 1} of {n_devices}: {reason}" for i, reason in sorted(self._errors.items())]
+        return "; ".join(reasons) or None
+
+    @property
+    def _depth(self) -> int:
+        n_idle = len(self._runners) - len(self._running)  # each takes one of the waiting at least
+        return max(0, len(self._waiting) - n_idle)
 
     def _refusal(self) -> ModelNotReady | Overloaded | None:
-        if self._status is ModelStatus.FAILED:
+        status = self._status
+        if status is ModelStatus.FAILED:
             return ModelNotReady(f"The model could not be loaded: {self._error}")
         if self._stop_by is not None:
-            return Overloaded("The service is stopping", retry_after_s=LOADING_RETRY_S)
-        if self._status is ModelStatus.LOADING:
+            return _stopping()
+        if status is ModelStatus.LOADING:
             return ModelNotReady("The model is still loading; see /health", retry_after_s=LOADING_RETRY_S)
-        if self._admitted > self._queue_capacity:  # the queue, and the one that is being captioned
-            wait_s = max(1, math.ceil(self._admitted * self._seconds_each))
+        n_idle = len(self._runners) - len(self._running)
+        if len(self._waiting) >= self._queue_capacity + n_idle:
+            wait_s = self._wait_s()
             return Overloaded(
                 f"All {self._queue_capacity} places of the queue are taken; try again in {wait_s} s",
                 retry_after_s=wait_s,
             )
         return None
 
-    def _run(self) -> None:
-        try:
-            captioner = self._load(self._report)
-        except Exception as exc:
-            logger.exception("The model could not be loaded")
-            with self._lock:
-                self._status, self._error, self._progress = ModelStatus.FAILED, _reason(exc), None
-            return
-        with self._lock:
-            self._captioner, self._status, self._progress = captioner, ModelStatus.LOADED, None
-        while (job := self._next()) is not None:
-            self._serve(captioner, job)
+    def _wait_s(self) -> int:
+        """How long the devices together need for all pictures that they have and that wait."""
+        n_pictures = len(self._waiting) + sum(self._running.values())
+        pictures_per_s = sum(1 / runner.seconds_each for runner in self._runners.values())
+        return max(1, math.ceil(n_pictures / pictures_per_s))
+
+    def _work(self, number: int, load: LoadCaptioner) -> None:
+        """A device's thread."""
+        runner = self._load(number, load)
+        while runner and self._serve_batch(number, runner):
+            pass
+
+    def _load(self, number: int, load: LoadCaptioner) -> BatchRunner | None:
+        runner, error = None, ""
+        with self._loading:
+            try:
+                runner = BatchRunner(load(self._report), self._max_batch)
+            except Exception as exc:
+                logger.exception("The model could not be loaded (device %d of %d)", number + 1, len(self._threads))
+                error = str(exc) or type(exc).__name__
+            with self._changed:
+                self._progress = None
+                if runner:
+                    self._runners[number] = runner
+                else:
+                    self._errors[number] = error
+        return runner
 
     def _report(self, progress: LoadProgress) -> None:
-        with self._lock:
+        with self._changed:
             self._progress = progress
 
-    def _next(self) -> _Job | None:
-        """The next job, or None when the batcher was stopped and nobody is waiting for it any more."""
-        while True:
-            with self._lock:
-                stopping, idle = self._stop_by is not None, self._admitted == 0
-            if stopping and idle:
-                return None
-            try:
-                # while stopping, look again and again: an admitted request may still submit, or go away
-                job = self._jobs.get(timeout=STOPPING_POLL_S if stopping else None)
-            except queue.Empty:
-                continue
-            if job is not None:
-                return job
-
-    def _serve(self, captioner: Captioner, job: _Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
-            return  # abandoned
+    def _serve_batch(self, number: int, runner: BatchRunner) -> bool:
+        """Wait for a batch and answer it; False when the batcher was stopped and nobody waits any more."""
+        batch = self._take(number, runner.limit)
+        if not batch:
+            return False
         if self._stop_by is not None and time.monotonic() >= self._stop_by:
-            job.future.set_exception(Overloaded("The service is stopping", retry_after_s=LOADING_RETRY_S))
-            return
-        started = time.monotonic()
-        try:
-            (caption,) = captioner.caption([job.picture])
-        except Exception as exc:  # noqa: BLE001 - whatever a model raises belongs to its request
-            job.future.set_exception(exc)
+            for job in batch:
+                job.fail(_stopping())
         else:
-            job.future.set_result(caption)
-            self._seconds_each += SMOOTHING * (time.monotonic() - started - self._seconds_each)
+            runner.run(batch)
+        with self._changed:
+            del self._running[number]
+        return True
+
+    def _take(self, number: int, most: int) -> list[Job]:
+        with self._changed:
+            while True:
+                if batch := take_batch(self._jobs, most):
+                    self._waiting.difference_update(job.place for job in batch)
+                    self._running[number] = len(batch)
+                    return batch
+                if self._stop_by is not None and not self._waiting:
+                    return []
+                self._changed.wait()
 
 
-def _reason(exc: Exception) -> str:
-    return str(exc) or type(exc).__name__
+def _stopping() -> Overloaded:
+    return Overloaded("The service is stopping", retry_after_s=LOADING_RETRY_S)

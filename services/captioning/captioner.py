@@ -11,11 +11,36 @@ PreparedPicture = Any
 
 
 @dataclass(frozen=True)
+class DecodingOptions:
+    """How a caption is made. The defaults are those of LAVIS's `BlipCaption.generate`.
+
+    Lengths are in tokens and count the prompt's. Only pictures with equal options share a batch.
+    """
+
+    num_beams: int = 3  # 1: greedy
+    max_length: int = 30
+    min_length: int = 10
+    repetition_penalty: float = 1.0  # 1.0: none; Keskar et al. 2019
+    prompt: str | None = None  # what the caption continues; None: the model's own prompt, which is not shown
+    top_p: float | None = None  # sample from the likeliest tokens of this total probability, instead of beams
+    seed: int | None = None  # of the sampling; None: another one each time
+    num_captions: int = 1  # different captions of one picture, the likeliest first
+
+
+@dataclass(frozen=True)
 class Caption:
-    """confidence: 0..1, or None where the engine has none (LAVIS's own `generate` gives text only)."""
+    """confidence: 0..1, or None where the engine has none (LAVIS's own `generate` gives text only).
+
+    It is the geometric mean of the probabilities which the model gave to the caption's tokens, its end
+    included, and its prompt not.
+    """
 
     text: str
     confidence: float | None = None
+
+
+class DeviceOutOfMemory(RuntimeError):
+    """The batch does not fit into the device's memory; a smaller one may."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,7 @@ class ModelInfo:
     device: str  # "cpu", "cuda:0"
     device_reason: str  # why this device
     precision: str  # "fp32", …
+    engine: str  # "blip" (the fast path) or "lavis"
 
 
 class Captioner(Protocol):
@@ -38,8 +64,11 @@ class Captioner(Protocol):
         """
         ...
 
-    def caption(self, pictures: Sequence[PreparedPicture]) -> list[Caption]:
-        """One caption a picture, in their order. Called by one thread only."""
+    def caption(self, pictures: Sequence[PreparedPicture], options: DecodingOptions | None) -> list[list[Caption]]:
+        """`options.num_captions` captions a picture, in the pictures' order. Called by one thread only.
+
+        options: None for the defaults that LAVIS has for this model. Raises DeviceOutOfMemory.
+        """
         ...
 
 

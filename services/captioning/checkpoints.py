@@ -1,16 +1,23 @@
-"""The weights of published models: found where the old set-up left them, or downloaded with progress."""
+"""The weights of published models: found where the old set-up left them or downloaded; and read safely."""
 
 import contextlib
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from tqdm import tqdm
 
 from services.captioning.captioner import LoadProgress, ReportProgress
+from services.captioning.convert import refused_objects
 
+ANEW = "Delete the file; it is then downloaded anew"
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 CHUNK_BYTES = 1 << 20
@@ -47,6 +54,52 @@ def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
         with contextlib.suppress(OSError):  # nothing was written
             part.unlink()
     return path
+
+
+def ensure_vocabulary(repository: str) -> Path:
+    """The vocab.txt of a repository of the Hugging Face hub, where LAVIS finds it too: cached, or downloaded.
+
+    Raises ModelLoadError.
+    """
+    # here: not every model needs it
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repository, "vocab.txt")
+    if isinstance(cached, str):  # else None, or a note that the repository has no such file
+        return Path(cached)
+    try:
+        return Path(hf_hub_download(repository, "vocab.txt"))
+    except (OSError, requests.RequestException) as exc:  # the hub's own errors are among these
+        raise ModelLoadError(
+            f"The vocabulary of {repository} could not be downloaded from the Hugging Face hub: "
+            f"{str(exc).splitlines()[0]}. Check the network, then start again"
+        ) from exc
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of LAVIS (.pth) or of a .safetensors file, mapped from the file where it can be.
+
+    Raises ModelLoadError for a file that is broken, or that holds more than tensors: unpickling could run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            mapped: dict[str, Tensor] = load_file(path)
+            return mapped
+        # torch's format of before 1.6 is no archive, and cannot be mapped into memory
+        mappable = zipfile.is_zipfile(path)
+        held = torch.load(path, map_location="cpu", mmap=mappable, weights_only=True)
+        weights: dict[str, Tensor] = held.get("model", held)
+        return {name: weight.detach() for name, weight in weights.items()}
+    except pickle.UnpicklingError as exc:
+        raise ModelLoadError(
+            f"{path} holds more than tensors, and loading it could run code, so it is not loaded: "
+            f"{refused_objects(exc)}. "
+            f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {path}"
+        ) from exc
+    # AttributeError: no dictionary of tensors
+    except (OSError, RuntimeError, EOFError, AttributeError, SafetensorError) as exc:
+        why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
+        raise ModelLoadError(f"{path} is not a whole checkpoint: {why}. {ANEW}") from exc
 
 
 def _download(url: str, part: Path, report: ReportProgress) -> None:

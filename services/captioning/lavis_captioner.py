@@ -1,8 +1,6 @@
 """Any captioning model of LAVIS's zoo, decoded with LAVIS's own defaults."""
 
 import collections
-import pickle
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +9,17 @@ import torch
 
 from services.captioning.captioner import (
     Caption,
+    DecodingOptions,
+    DeviceOutOfMemory,
     LoadProgress,
     ModelInfo,
     Picture,
     ReportProgress,
 )
-from services.captioning.checkpoints import ModelLoadError, ensure_checkpoint
-from services.captioning.convert import refused_objects
+from services.captioning.checkpoints import ANEW, ModelLoadError, ensure_checkpoint, read_weights
 from services.captioning.devices import choose_device
 
-DEMO = "demo"
+ENGINE = "lavis"
 PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
@@ -37,15 +36,38 @@ class LavisCaptioner:
         prepared: torch.Tensor = self._process(picture)
         return prepared
 
-    def caption(self, pictures: Sequence[torch.Tensor]) -> list[Caption]:
-        """One caption for each (3, side, side) tensor; no confidence, since LAVIS gives none."""
-        with torch.inference_mode():
-            images = torch.stack(list(pictures)).to(self.info.device)
-            texts = self._model.generate({"image": images})
-        return [Caption(text.strip()) for text in texts]
+    def caption(
+        self, pictures: Sequence[torch.Tensor], options: DecodingOptions | None = None
+    ) -> list[list[Caption]]:
+        """Captions for each (3, side, side) tensor; no confidence, since LAVIS gives none.
+
+        options: None for the defaults of the model's own `generate`. Raises ValueError for options that it
+        cannot follow, and DeviceOutOfMemory.
+        """
+        asked = _arguments(options) if options else {}
+        try:
+            with torch.inference_mode():
+                images = torch.stack(list(pictures)).to(self.info.device)
+                texts: list[str] = self._model.generate({"image": images}, **asked)
+        except torch.OutOfMemoryError as exc:
+            raise DeviceOutOfMemory(str(exc)) from exc
+        captions = [Caption(text.strip()) for text in texts]
+        each = options.num_captions if options else 1
+        return [captions[start : start + each] for start in range(0, len(captions), each)]
 
 
-def load_captioner(model: str, device: str, report: ReportProgress) -> LavisCaptioner:
+def _arguments(options: DecodingOptions) -> dict[str, Any]:
+    """Of LAVIS's `generate`."""
+    if options.prompt is not None or options.seed is not None:
+        raise ValueError("LAVIS takes neither a prompt nor a seed for one request")
+    if options.num_captions > 1 and options.top_p is None:
+        raise ValueError("LAVIS gives one caption several times; num_captions needs top_p here")
+    names = ("num_beams", "max_length", "min_length", "repetition_penalty", "num_captions")
+    asked = {name: getattr(options, name) for name in names}
+    return asked if options.top_p is None else asked | {"use_nucleus_sampling": True, "top_p": options.top_p}
+
+
+def load_lavis_captioner(model: str, device: str, report: ReportProgress) -> LavisCaptioner:
     """Load `model` ("demo" or "name/type") onto `device` ("auto", "cpu", "cuda", "cuda:N").
 
     Importing LAVIS takes seconds and loading the weights more; `report` hears how far it is. Raises
@@ -55,14 +77,12 @@ def load_captioner(model: str, device: str, report: ReportProgress) -> LavisCapt
     report(LoadProgress("loading"))
     from services.captioning import lavis_zoo
 
-    if model == DEMO:
-        name, model_type = lavis_zoo.DEMO_ARCHITECTURE, "demo"
-        checkpoint, held = None, None
-    else:
-        name, model_type = lavis_zoo.find_captioner(model)
+    name, model_type = lavis_zoo.names_in_lavis(model)
+    checkpoint, held = None, None
+    if name != lavis_zoo.DEMO_ARCHITECTURE:
         checkpoint = ensure_checkpoint(lavis_zoo.checkpoint_url(name, model_type), report)
         report(LoadProgress("loading"))
-        held = _shapes(checkpoint)
+        held = {name: weight.shape for name, weight in read_weights(checkpoint).items()}
     try:
         loaded, processors, _ = lavis_zoo.load_model_and_preprocess(
             name, model_type, is_eval=True, device=choice.device
@@ -71,33 +91,8 @@ def load_captioner(model: str, device: str, report: ReportProgress) -> LavisCapt
         raise ModelLoadError(f"{model} could not be loaded: {exc}") from exc
     if checkpoint and held is not None:
         _check_complete(loaded, checkpoint, held)
-    info = ModelInfo(model, str(choice.device), choice.reason, _precision(loaded))
+    info = ModelInfo(model, str(choice.device), choice.reason, _precision(loaded), ENGINE)
     return LavisCaptioner(loaded, processors["eval"], info)
-
-
-def _shapes(checkpoint: Path) -> dict[str, torch.Size]:
-    """Names and shapes of the weights in a checkpoint of LAVIS, without reading the weights themselves.
-
-    Raises ModelLoadError for a file that is broken, or that holds more than tensors: unpickling could run code.
-    """
-    try:
-        # torch's format of before 1.6 is no archive, and cannot be mapped into memory
-        mappable = zipfile.is_zipfile(checkpoint)
-        held = torch.load(checkpoint, map_location="meta" if mappable else "cpu", mmap=mappable, weights_only=True)
-        weights = held.get("model", held)
-        return {name: weight.shape for name, weight in weights.items()}
-    except pickle.UnpicklingError as exc:
-        raise ModelLoadError(
-            f"{checkpoint} holds more than tensors, and loading it could run code, so it is not loaded: "
-            f"{refused_objects(exc)}. "
-            f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {checkpoint}"
-        ) from exc
-    except (OSError, RuntimeError, EOFError, AttributeError) as exc:  # AttributeError: no dictionary of tensors
-        why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
-        raise ModelLoadError(f"{checkpoint} is not a whole checkpoint: {why}. {_ANEW}") from exc
-
-
-_ANEW = "Delete the file; it is then downloaded anew"
 
 
 def _check_complete(model: torch.nn.Module, checkpoint: Path, held: dict[str, torch.Size]) -> None:
@@ -109,7 +104,7 @@ def _check_complete(model: torch.nn.Module, checkpoint: Path, held: dict[str, to
     bad = sorted(name for name, shape in trained.items() if held.get(name) != shape)
     if bad:
         names = ", ".join(bad[:8])
-        raise ModelLoadError(f"{checkpoint} lacks {len(bad)} weights of the model's shapes: {names}. {_ANEW}")
+        raise ModelLoadError(f"{checkpoint} lacks {len(bad)} weights of the model's shapes: {names}. {ANEW}")
 
 
 def _precision(model: torch.nn.Module) -> str:

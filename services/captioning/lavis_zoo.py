@@ -62,8 +62,8 @@ __all__ = [
     "DEMO_MODEL",
     "DemoBlipCaption",
     "checkpoint_url",
-    "find_captioner",
     "load_model_and_preprocess",
+    "names_in_lavis",
 ]
 
 DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
@@ -73,8 +73,10 @@ DEMO_ARCHITECTURE = "blip_caption_demo"
 CAPTIONERS = ("blip_caption", "blip2_opt", "blip2_t5")
 
 
-def find_captioner(model: str) -> tuple[str, str]:
-    """(name, type) of MODEL="name/type". Raises ModelLoadError that lists what there is."""
+def names_in_lavis(model: str) -> tuple[str, str]:
+    """(name, type) of MODEL="demo" or "name/type". Raises ModelLoadError that lists what there is."""
+    if model == "demo":
+        return DEMO_ARCHITECTURE, "demo"
     name, _, model_type = model.partition("/")
     served = {f"{arch}/{kind}" for arch in CAPTIONERS for kind in _types(arch)}
     if model not in served:

@@ -69,8 +69,9 @@ def _model(state: BatcherState, configured: str) -> dict[str, Any]:
         "device": info.device if info else None,
         "device_reason": info.device_reason if info else None,
         "precision": info.precision if info else None,
+        "engine": info.engine if info else None,
     }
-    if state.status is ModelStatus.FAILED:
+    if state.error:  # also while other devices work: it says why one of them does not
         model["error"] = state.error
     if state.status is ModelStatus.LOADING:
         model["load_progress"] = round(progress.fraction, 3) if progress else 0.0
@@ -81,7 +82,7 @@ def _model(state: BatcherState, configured: str) -> dict[str, Any]:
 
 
 def _why_not_ready(state: BatcherState, stopping: bool) -> str:
-    """"" when a request would be admitted now."""
+    """Empty when a request would be admitted now."""
     if stopping:
         return "the service is stopping"
     if state.status is ModelStatus.LOADING:

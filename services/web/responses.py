@@ -67,6 +67,7 @@ def analysis_body(service_name: str, analysis: Analysis, seconds: float) -> dict
                 "model": model.model,
                 "device": model.device,
                 "precision": model.precision,
+                "engine": model.engine,
             },
             "emoji_map_version": analysis.emoji_map_version,
         },

@@ -1,6 +1,9 @@
-"""What the queue promises: one owner of the model, places counted at the door, an answer for everybody."""
+"""What the queue promises: one owner of each model, places counted at the door, an answer for everybody."""
 
+import gc
 import threading
+import traceback
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -8,109 +11,337 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from services.captioning.batcher import Batcher, ModelStatus
-from services.captioning.captioner import Caption, Captioner, LoadProgress, ModelInfo, ReportProgress
-from services.errors import ModelNotReady, Overloaded
+from services.captioning.captioner import (
+    Caption,
+    Captioner,
+    DecodingOptions,
+    DeviceOutOfMemory,
+    LoadCaptioner,
+    LoadProgress,
+    ModelInfo,
+    ReportProgress,
+)
+from services.captioning.jobs import Answer
+from services.captioning.runner import RECOVERY_BATCHES
+from services.errors import InvalidParameter, ModelNotReady, Overloaded
+from tests.fakes import loads, wait_for
 
-WAIT_S = 5.0
+WAIT_S = 10.0
+BEAMS, GREEDY = DecodingOptions(), DecodingOptions(num_beams=1)
+INFO = ModelInfo("echo", "cpu", "a test", "fp32", "fake")
+
+
+class Tensor:
+    """Something that can be watched while it is alive."""
 
 
 class Echo:
-    """Captions a text with itself; "boom" breaks it. `gate` holds it back, `threads` tells who called it."""
+    """Captions a text with itself in capitals, as one device; notes what it was given.
 
-    info = ModelInfo("echo", "cpu", "a test", "fp32")
+    fits: more pictures at once do not fit into its memory. errors: picture -> what it raises for a batch with
+    it. The pictures "lose" and "double" make it give a result too few and too many.
+    """
 
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.busy = threading.Event()
-        self.seen: list[str] = []
+    def __init__(self, info: ModelInfo = INFO, fits: int = 64) -> None:
+        self.info = info
+        self.fits = fits
+        self.errors: dict[str, Exception] = {}
+        self.tried: list[int] = []  # the sizes of all batches, noted as they begin
+        self.batches: list[list[str]] = []  # those that fitted
+        self.options: list[DecodingOptions | None] = []
         self.threads: set[str] = set()
+        self.tensor: weakref.ref[Tensor] | None = None  # what the last batch had in memory
+        self._turns: threading.Semaphore | None = None  # None: no batch waits
+
+    def hold(self) -> None:
+        """From now on each batch waits for a `go`."""
+        self._turns = threading.Semaphore(0)
+
+    def go(self, n_batches: int = 1_000) -> None:
+        if self._turns:
+            self._turns.release(n_batches)
 
     def prepare(self, picture: str) -> str:
         return picture.upper()
 
-    def caption(self, pictures: Sequence[str]) -> list[Caption]:
+    def caption(self, pictures: Sequence[str], options: DecodingOptions | None) -> list[list[Caption]]:
         self.threads.add(threading.current_thread().name)
-        self.busy.set()
-        assert self.gate.wait(WAIT_S)
-        self.seen += pictures
-        if "BOOM" in pictures:
-            raise ValueError("boom")
-        return [Caption(picture) for picture in pictures]
+        self.tried.append(len(pictures))
+        assert not self._turns or self._turns.acquire(timeout=WAIT_S)
+        assert self.tensor is None or self.tensor() is None, "the batch before is still in memory"
+        tensor = Tensor()
+        self.tensor = weakref.ref(tensor)
+        if len(pictures) > self.fits:
+            raise DeviceOutOfMemory(f"{len(pictures)} pictures")
+        self.batches.append(list(pictures))
+        self.options.append(options)
+        for picture in pictures:
+            if picture in self.errors:
+                raise self.errors[picture]
+        kept = [picture for picture in pictures if picture != "LOSE"]
+        each = options.num_captions if options else 1
+        return [[Caption(picture)] * each for picture in kept + ["X"] * ("DOUBLE" in pictures)]
 
 
 @contextmanager
-def running(captioner: Captioner, queue_capacity: int = 4) -> Iterator[Batcher]:
-    batcher = Batcher(lambda report: captioner, queue_capacity)
+def running(*captioners: Echo, queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
+    """A batcher on these, all loaded; at its end they may go on."""
+    with started([loads(captioner) for captioner in captioners], queue_capacity, max_batch) as batcher:
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        try:
+            yield batcher
+        finally:
+            for captioner in captioners:
+                captioner.go()
+
+
+@contextmanager
+def started(loaders: Sequence[LoadCaptioner], queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
+    batcher = Batcher(loaders, queue_capacity, max_batch)
     batcher.start()
-    wait_for(batcher, ModelStatus.LOADED)
     try:
         yield batcher
     finally:
-        batcher.stop(0)
-        assert batcher.join(WAIT_S)
+        batcher.stop(grace_s=0)
+        assert batcher.join(WAIT_S), "a thread did not end"
 
 
-def wait_for(batcher: Batcher, status: ModelStatus) -> None:
-    for _ in range(500):
-        if batcher.state.status is status:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"never {status}")
-
-
-def ask(batcher: Batcher, picture: str) -> str:
+def ask(batcher: Batcher, picture: str, options: DecodingOptions | None = BEAMS) -> str:
     with batcher.admit() as place:
-        return place.submit(picture).result(WAIT_S).text
+        return text_of(place.submit(picture, options))
+
+
+def text_of(future: Future[Answer]) -> str:
+    return future.result(WAIT_S).captions[0].text
+
+
+@contextmanager
+def queued(
+    batcher: Batcher, echo: Echo, *pictures: str, options: Sequence[DecodingOptions] = ()
+) -> Iterator[list[Future[Answer]]]:
+    """The futures of `pictures`, all in the queue while the only device holds a picture "first"."""
+    n_before = len(echo.tried)
+    echo.hold()
+    with ExitStack() as places:
+        places.enter_context(batcher.admit()).submit("first", BEAMS)
+        wait_for(lambda: len(echo.tried) > n_before)
+        yield [
+            places.enter_context(batcher.admit()).submit(picture, wanted)
+            for picture, wanted in zip(pictures, options or [BEAMS] * len(pictures), strict=True)
+        ]
 
 
 def test_each_request_gets_its_own_caption_from_one_thread() -> None:
     echo = Echo()
-    with running(echo, queue_capacity=64) as batcher, ThreadPoolExecutor(64) as pool:
+    with running(echo) as batcher, ThreadPoolExecutor(64) as pool:
         texts = list(pool.map(lambda i: ask(batcher, f"picture {i}"), range(64)))
     assert texts == [f"PICTURE {i}" for i in range(64)]
-    assert echo.threads == {"batcher"}
+    assert echo.threads == {"batcher-0"}
+    assert sum(echo.tried) == 64
 
 
-def test_a_failing_picture_fails_alone() -> None:
-    with running(Echo()) as batcher:
-        with pytest.raises(ValueError, match="boom"):
-            ask(batcher, "boom")
+@pytest.mark.parametrize(
+    ("waiting", "max_batch", "batches"),
+    [
+        ("abc", 8, ["ABC"]),
+        ("abcde", 2, ["AB", "CD", "E"]),
+        ("abc", 1, ["A", "B", "C"]),
+    ],
+)
+def test_what_waits_forms_a_batch(waiting: str, max_batch: int, batches: list[str]) -> None:
+    echo = Echo()
+    with running(echo, max_batch=max_batch) as batcher, queued(batcher, echo, *waiting) as futures:
+        echo.go()
+        assert [text_of(future) for future in futures] == list(waiting.upper())
+    assert echo.batches == [["FIRST"], *map(list, batches)]
+
+
+def test_only_equal_options_share_a_batch_and_the_oldest_goes_first() -> None:
+    echo = Echo()
+    also_greedy = DecodingOptions(num_beams=1)  # equal, not the same
+    options = [GREEDY, BEAMS, also_greedy, BEAMS, GREEDY]
+    with (
+        running(echo, max_batch=2) as batcher,
+        queued(batcher, echo, *"abcde", options=options) as futures,
+    ):
+        echo.go()
+        assert [text_of(future) for future in futures] == list("ABCDE")
+    assert echo.batches == [["FIRST"], ["A", "C"], ["B", "D"], ["E"]]
+    assert echo.options == [BEAMS, GREEDY, BEAMS, GREEDY]
+
+
+def test_an_idle_device_takes_a_single_picture() -> None:
+    echo = Echo()
+    with running(echo, max_batch=64) as batcher, batcher.admit(), batcher.admit():  # two more may come
+        assert ask(batcher, "alone") == "ALONE"
+    assert echo.batches == [["ALONE"]]
+
+
+def test_every_caption_that_was_asked_for_comes() -> None:
+    with running(Echo()) as batcher, batcher.admit() as place:
+        answer = place.submit("a", DecodingOptions(num_captions=3)).result(WAIT_S)
+    assert answer == Answer((Caption("A"),) * 3, INFO)
+
+
+def test_the_abandoned_take_no_place_in_a_batch() -> None:
+    echo = Echo()
+    with running(echo, max_batch=2) as batcher, queued(batcher, echo, *"abcde") as futures:
+        assert futures[0].cancel()
+        assert futures[2].cancel()
+        echo.go()
+        assert [text_of(futures[i]) for i in (1, 3, 4)] == ["B", "D", "E"]
+    assert echo.batches == [["FIRST"], ["B", "D"], ["E"]]
+
+
+def test_who_gives_up_while_his_picture_runs_harms_nobody() -> None:
+    echo = Echo()
+    echo.hold()
+    with running(echo) as batcher:
+        with batcher.admit() as place:
+            future = place.submit("given up", BEAMS)
+            wait_for(lambda: echo.tried == [1])
+            future.cancel()
+        echo.go()
         assert ask(batcher, "next") == "NEXT"
+
+
+class Peculiar(Exception):
+    """Cannot be copied by its arguments."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (ValueError("boom"), ValueError, "boom"),
+        (InvalidParameter("no such beam"), InvalidParameter, "no such beam"),
+        (Peculiar("a", "b"), RuntimeError, "Peculiar: ab"),
+    ],
+)
+def test_a_failing_batch_fails_alone(error: Exception, kind: type[Exception], text: str) -> None:
+    echo = Echo()
+    echo.errors["B"] = error
+    with running(echo, max_batch=3) as batcher, queued(batcher, echo, *"abcd") as futures:
+        echo.go()
+        failures = [future.exception(WAIT_S) for future in futures[:3]]
+        assert text_of(futures[3]) == "D"
+    assert [(type(failure), str(failure)) for failure in failures] == [(kind, text)] * 3
+    # one for each: whoever raises an exception prolongs its traceback
+    assert len({id(failure) for failure in failures}) == 3
+    for failure in failures:
+        assert failure
+        assert failure.__cause__ is error
+        assert "raise self.errors[picture]" in "".join(traceback.format_exception(failure))
+
+
+def test_a_failed_batch_leaves_nothing_in_memory() -> None:
+    """Without the help of the collector, which comes too late for a GPU."""
+    echo = Echo()
+    echo.errors["BOOM"] = ValueError("boom")
+    gc.disable()
+    try:
+        with running(echo) as batcher, batcher.admit() as place:
+            future = place.submit("boom", BEAMS)
+            failure = future.exception(WAIT_S)
+            assert ask(batcher, "next") == "NEXT"  # Echo looks whether the tensor is gone
+    finally:
+        gc.enable()
+    assert isinstance(failure, ValueError)
+
+
+@pytest.mark.parametrize(("picture", "n_results"), [("lose", 1), ("double", 3)])
+def test_a_wrong_number_of_results_is_no_answer(picture: str, n_results: int) -> None:
+    echo = Echo()
+    with running(echo) as batcher:
+        with queued(batcher, echo, "a", picture) as futures:
+            echo.go()
+            for future in futures:
+                with pytest.raises(RuntimeError, match=f"{n_results} results for 2 pictures"):
+                    future.result(WAIT_S)
+        assert ask(batcher, "next") == "NEXT"
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered() -> None:
+    echo = Echo(fits=3)
+    pictures = [str(i) for i in range(12)]
+    with running(echo) as batcher, queued(batcher, echo, *pictures) as futures:
+        echo.go()
+        assert [text_of(future) for future in futures] == pictures
+    assert echo.tried == [1, 8, 4, 2, 2, 2, 2, 2, 2]
+
+
+def test_the_size_comes_back() -> None:
+    echo = Echo(fits=1)
+    with running(echo, max_batch=2) as batcher:
+        with queued(batcher, echo, *"ab") as futures:
+            echo.go()
+            assert [text_of(future) for future in futures] == ["A", "B"]
+        assert echo.tried == [1, 2, 1, 1]
+        echo.fits = 2
+        for i in range(RECOVERY_BATCHES):
+            ask(batcher, str(i))
+        with queued(batcher, echo, *"cd") as futures:
+            echo.go()
+            assert [text_of(future) for future in futures] == ["C", "D"]
+    assert echo.tried[-2:] == [1, 2]
+
+
+def test_a_single_picture_that_does_not_fit_fails_alone() -> None:
+    echo = Echo(fits=0)
+    with running(echo) as batcher:
+        with queued(batcher, echo, *"abc") as futures:
+            echo.go()
+            for future in futures:
+                with pytest.raises(Overloaded, match="memory") as refused:
+                    future.result(WAIT_S)
+                assert refused.value.retry_after_s
+        echo.fits = 1
+        assert ask(batcher, "next") == "NEXT"
+
+
+def test_who_gives_up_while_a_batch_is_halved_is_dropped() -> None:
+    echo = Echo(fits=1)
+    with running(echo, max_batch=2) as batcher, queued(batcher, echo, *"ab") as futures:
+        futures[0].add_done_callback(lambda _: futures[1].cancel())  # in the device's thread, after the first
+        echo.go()
+        assert text_of(futures[0]) == "A"
+        assert ask(batcher, "c") == "C"
+    assert echo.batches == [["FIRST"], ["A"], ["C"]]
 
 
 def test_places_are_counted_at_the_door() -> None:
     echo = Echo()
-    echo.gate.clear()
-    with running(echo, queue_capacity=2) as batcher, ExitStack() as places:
-        futures: list[Future[Caption]] = []
-        for i in range(3):  # one with the model, two in the queue
-            futures.append(places.enter_context(batcher.admit()).submit(str(i)))
-        assert batcher.state.queue_depth == 2
-        assert not batcher.state.admitting
-        with pytest.raises(Overloaded) as refused, batcher.admit():
-            pass
-        assert refused.value.retry_after_s is not None
-        assert refused.value.retry_after_s >= 1
-        echo.gate.set()
-        assert [future.result(WAIT_S).text for future in futures] == ["0", "1", "2"]
-        places.close()
+    with running(echo, queue_capacity=2, max_batch=8) as batcher:
+        with queued(batcher, echo, *"ab") as futures:  # one with the model, two in the queue
+            assert (batcher.state.queue_depth, batcher.state.admitting) == (2, False)
+            with pytest.raises(Overloaded) as refused, batcher.admit():
+                pass
+            assert refused.value.retry_after_s
+            with pytest.raises(Overloaded):
+                batcher.check_admitting()
+            echo.go()
+            assert [text_of(future) for future in futures] == ["A", "B"]
         assert batcher.state.queue_depth == 0
         assert ask(batcher, "again") == "AGAIN"
 
 
-def test_an_abandoned_picture_never_reaches_the_model() -> None:
+def test_what_runs_does_not_wait() -> None:
+    """A batch of any size leaves the queue as a whole, and does not come back when who asked has left."""
     echo = Echo()
-    echo.gate.clear()
-    with running(echo) as batcher:
-        with batcher.admit() as running_place, batcher.admit() as waiting_place:
-            first = running_place.submit("first")
-            assert echo.busy.wait(WAIT_S)
-            assert waiting_place.submit("abandoned").cancel()
-            echo.gate.set()
-            first.result(WAIT_S)
-        assert ask(batcher, "last") == "LAST"
-    assert echo.seen == ["FIRST", "LAST"]
+    with running(echo, queue_capacity=3) as batcher, ExitStack() as later:
+        with queued(batcher, echo, *"abc") as futures:
+            assert not batcher.state.admitting
+            echo.go(1)
+            wait_for(lambda: echo.tried == [1, 3])
+            assert (batcher.state.queue_depth, batcher.state.admitting) == (0, True)
+        for depth in (1, 2, 3):
+            later.enter_context(batcher.admit())
+            assert batcher.state.queue_depth == depth
+        assert not batcher.state.admitting
+        echo.go()
+        assert [text_of(future) for future in futures] == ["A", "B", "C"]
 
 
 def test_while_loading_requests_are_refused_and_progress_shows() -> None:
@@ -122,58 +353,160 @@ def test_while_loading_requests_are_refused_and_progress_shows() -> None:
         assert go_on.wait(WAIT_S)
         return Echo()
 
-    batcher = Batcher(load, 1)
-    batcher.start()
-    assert reported.wait(WAIT_S)
-    state = batcher.state
-    assert (state.status, state.info, state.admitting) == (ModelStatus.LOADING, None, False)
-    assert state.progress is not None
-    assert state.progress.fraction == 0.25
-    with pytest.raises(ModelNotReady) as refused, batcher.admit():
-        pass
-    assert refused.value.retry_after_s
-    go_on.set()
-    wait_for(batcher, ModelStatus.LOADED)
-    assert batcher.state.progress is None
-    batcher.stop(0)
-    assert batcher.join(WAIT_S)
+    with started([load]) as batcher:
+        assert reported.wait(WAIT_S)
+        state = batcher.state
+        assert (state.status, state.info, state.admitting) == (ModelStatus.LOADING, None, False)
+        assert state.progress is not None
+        assert state.progress.fraction == 0.25
+        with pytest.raises(ModelNotReady) as refused, batcher.admit():
+            pass
+        assert refused.value.retry_after_s
+        go_on.set()
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        assert batcher.state.progress is None
 
 
-def test_a_failed_load_says_why_and_has_no_retry() -> None:
-    def load(report: ReportProgress) -> Captioner:
-        raise OSError("no such weights")
+def fails(reason: str) -> LoadCaptioner:
+    def load(_: ReportProgress) -> Captioner:
+        raise OSError(reason)
 
-    batcher = Batcher(load, 1)
-    batcher.start()
-    wait_for(batcher, ModelStatus.FAILED)
-    assert batcher.state.error == "no such weights"
-    with pytest.raises(ModelNotReady, match="no such weights") as refused, batcher.admit():
-        pass
-    assert refused.value.retry_after_s is None
+    return load
+
+
+@pytest.mark.parametrize(
+    ("loaders", "error"),
+    [
+        ([fails("no such weights")], "no such weights"),
+        ([fails("")], "OSError"),
+        ([fails("too old"), fails("too small")], "device 1 of 2: too old; device 2 of 2: too small"),
+    ],
+)
+def test_a_failed_load_says_why_and_has_no_retry(loaders: Sequence[LoadCaptioner], error: str) -> None:
+    with started(loaders) as batcher:
+        wait_for(lambda: batcher.state.status is ModelStatus.FAILED)
+        assert batcher.state.error == error
+        with pytest.raises(ModelNotReady, match=error) as refused, batcher.admit():
+            pass
+        assert refused.value.retry_after_s is None
+
+
+def test_two_devices_work_at_once_and_each_answer_says_which_it_was() -> None:
+    both = threading.Barrier(2)
+
+    class Device(Echo):
+        def caption(self, pictures: Sequence[str], options: DecodingOptions | None) -> list[list[Caption]]:
+            both.wait(WAIT_S)  # breaks, unless both have a batch at the same time
+            return super().caption(pictures, options)
+
+    devices = [Device(ModelInfo("echo", f"cuda:{i}", "a test", "fp32", "fake")) for i in range(2)]
+    with started([loads(device) for device in devices], max_batch=1) as batcher, ExitStack() as places:
+        futures = {text: places.enter_context(batcher.admit()).submit(text, BEAMS) for text in "abcdef"}
+        answers = {text: future.result(WAIT_S) for text, future in futures.items()}
+    for text, answer in answers.items():
+        assert answer.captions == (Caption(text.upper()),)
+        [device] = [device for device in devices if [text.upper()] in device.batches]
+        assert answer.model == device.info
+    assert [len(device.batches) for device in devices] == [3, 3]
+    assert [device.threads for device in devices] == [{"batcher-0"}, {"batcher-1"}]
+
+
+def test_places_count_for_each_device() -> None:
+    devices = [Echo(), Echo()]
+    for device in devices:
+        device.hold()
+    with running(*devices, queue_capacity=1, max_batch=1) as batcher, ExitStack() as places:
+        futures = [places.enter_context(batcher.admit()).submit(text, BEAMS) for text in "ab"]
+        wait_for(lambda: [device.tried for device in devices] == [[1], [1]])
+        assert (batcher.state.queue_depth, batcher.state.admitting) == (0, True)
+        places.enter_context(batcher.admit())
+        assert (batcher.state.queue_depth, batcher.state.admitting) == (1, False)
+        devices[0].go()
+        wait_for(lambda: sum(future.done() for future in futures) == 1)
+        wait_for(lambda: batcher.state.admitting)  # it is idle, and will take the one that waits
+        assert batcher.state.queue_depth == 0
+
+
+def test_a_device_that_failed_to_load_is_shown_while_another_works() -> None:
+    echo = Echo()
+    with started([fails("no driver"), loads(echo)]) as batcher:
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        assert batcher.state.error == "device 1 of 2: no driver"
+        assert batcher.state.info == INFO
+        assert [ask(batcher, text) for text in "ab"] == ["A", "B"]
+    assert echo.threads == {"batcher-1"}
+
+
+@pytest.mark.parametrize(
+    ("first", "status"), [(loads(Echo()), ModelStatus.LOADED), (fails("no driver"), ModelStatus.LOADING)]
+)
+def test_while_a_second_device_loads_the_first_decides(first: LoadCaptioner, status: ModelStatus) -> None:
+    second_loads, go_on = threading.Event(), threading.Event()
+
+    def second(_: ReportProgress) -> Captioner:
+        second_loads.set()
+        assert go_on.wait(WAIT_S)
+        return Echo()
+
+    with started([first, second]) as batcher:
+        assert second_loads.wait(WAIT_S)
+        assert (batcher.state.status, batcher.state.admitting) == (status, status is ModelStatus.LOADED)
+        if batcher.state.admitting:
+            assert ask(batcher, "a") == "A"
+        go_on.set()
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        assert ask(batcher, "b") == "B"
+
+
+def test_devices_load_one_after_another() -> None:
+    meeting = threading.Barrier(2)
+    met: list[bool] = []
+
+    def load(_: ReportProgress) -> Captioner:
+        try:
+            meeting.wait(0.2)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            met.append(False)
+        return Echo()
+
+    with started([load, load]):
+        wait_for(lambda: len(met) == 2)
+    assert met == [False, False]
 
 
 def test_stopping_captions_what_is_queued_and_refuses_the_new() -> None:
     echo = Echo()
-    echo.gate.clear()
-    with running(echo) as batcher, ExitStack() as places:
-        futures = [places.enter_context(batcher.admit()).submit(text) for text in ("a", "b")]
-        late = places.enter_context(batcher.admit())  # admitted, but still fetching its picture
-        batcher.stop(grace_s=60)
-        with pytest.raises(Overloaded, match="stopping"), batcher.admit():
-            pass
-        echo.gate.set()
-        futures.append(late.submit("c"))
-        assert [future.result(WAIT_S).text for future in futures] == ["A", "B", "C"]
+    with running(echo) as batcher, batcher.admit() as late:  # admitted, but still fetching its picture
+        with queued(batcher, echo, "a", "b") as futures:
+            batcher.stop(grace_s=60)
+            with pytest.raises(Overloaded, match="stopping"), batcher.admit():
+                pass
+            echo.go()
+            assert [text_of(future) for future in futures] == ["A", "B"]
+        assert text_of(late.submit("c", BEAMS)) == "C"
+    assert echo.batches == [["FIRST"], ["A", "B"], ["C"]]
+
+
+def test_a_stopped_batcher_ends_when_the_last_place_is_given_up() -> None:
+    with running(Echo(), Echo()) as batcher:
+        with batcher.admit():
+            batcher.stop(grace_s=60)
+            assert not batcher.join(timeout_s=0.1)
+        assert batcher.join(WAIT_S)
 
 
 def test_when_the_grace_is_over_the_queued_are_refused() -> None:
     echo = Echo()
-    echo.gate.clear()
-    with running(echo) as batcher, ExitStack() as places:
-        first, second = (places.enter_context(batcher.admit()).submit(text) for text in ("a", "b"))
-        assert echo.busy.wait(WAIT_S)
-        batcher.stop(grace_s=0)
-        echo.gate.set()
-        assert first.result(WAIT_S).text == "A"  # it was running
-        with pytest.raises(Overloaded, match="stopping"):
-            second.result(WAIT_S)
+    with running(echo, max_batch=1) as batcher, batcher.admit() as place:
+        echo.hold()
+        first = place.submit("a", BEAMS)
+        wait_for(lambda: echo.tried == [1])
+        with batcher.admit() as second_place, batcher.admit() as third_place:
+            waiting = [second_place.submit("b", BEAMS), third_place.submit("c", GREEDY)]
+            batcher.stop(grace_s=0)
+            echo.go()
+            assert text_of(first) == "A"  # it was running
+            for future in waiting:
+                with pytest.raises(Overloaded, match="stopping"):
+                    future.result(WAIT_S)

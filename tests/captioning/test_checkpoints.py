@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from services.captioning.captioner import LoadProgress
-from services.captioning.checkpoints import ModelLoadError, cached_path, ensure_checkpoint
+from services.captioning.checkpoints import ModelLoadError, cached_path, ensure_checkpoint, ensure_vocabulary
 from tests.images.servers import PICTURE, pictures, raw, sends
 
 
@@ -72,3 +72,11 @@ def test_a_cache_that_cannot_be_written_is_named(cache: Path, server: str) -> No
     cache.parent.write_bytes(b"a file where the folder should be")
     with pytest.raises(ModelLoadError, match="hub"):
         ensure_checkpoint(f"{server}/picture", ignore)
+
+
+def test_a_vocabulary_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # as HF_HUB_OFFLINE=1 and HF_HOME set them, which are read once, at the import
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelLoadError, match=r"vocabulary of bert-base-uncased could not be downloaded.*network"):
+        ensure_vocabulary("bert-base-uncased")

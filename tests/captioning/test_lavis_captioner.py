@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.full_size import DEFAULT_MODEL as MODEL
 from services.captioning import lavis_zoo
-from services.captioning.captioner import LoadProgress
+from services.captioning.captioner import DecodingOptions, LoadProgress
 from services.captioning.checkpoints import ModelLoadError, cached_path
 from services.captioning.devices import DeviceError
-from services.captioning.lavis_captioner import LavisCaptioner, _check_complete, load_captioner
-from tests.captioning.full_size import MODEL
+from services.captioning.lavis_captioner import LavisCaptioner, _check_complete, load_lavis_captioner
 from training.scenes import draw_scene
 
 SEED = 31_007  # unseen in training
@@ -24,21 +24,39 @@ def ignore(progress: LoadProgress) -> None:
 
 @pytest.fixture(scope="module")
 def demo() -> LavisCaptioner:
-    return load_captioner("demo", "cpu", ignore)
+    return load_lavis_captioner("demo", "cpu", ignore)
 
 
 def test_the_demo_says_what_it_is(demo: LavisCaptioner) -> None:
-    assert (demo.info.model, demo.info.device, demo.info.precision) == ("demo", "cpu", "fp32")
+    info = demo.info
+    assert (info.model, info.device, info.precision, info.engine) == ("demo", "cpu", "fp32", "lavis")
 
 
 def test_captions_are_those_of_lavis(demo: LavisCaptioner) -> None:
     scenes = [draw_scene(SEED, i) for i in range(20)]
-    ours = [demo.caption([demo.prepare(scene.picture)])[0].text for scene in scenes]
+    ours = [demo.caption([demo.prepare(scene.picture)])[0][0].text for scene in scenes]
     model, processors, _ = lavis_zoo.load_model_and_preprocess("blip_caption_demo", "demo", is_eval=True)
     with torch.inference_mode():
         pixels = [processors["eval"](scene.picture).unsqueeze(0) for scene in scenes]
         theirs = [model.generate({"image": image})[0] for image in pixels]
     assert ours == theirs
+
+
+def test_options_are_those_of_lavis(demo: LavisCaptioner) -> None:
+    prepared = [demo.prepare(draw_scene(SEED, i).picture) for i in range(3)]
+    short = demo.caption(prepared, DecodingOptions(num_beams=1, max_length=8, min_length=1))
+    usual = demo.caption(prepared)
+    assert all(len(a.text) < len(b.text) for (a,), (b,) in zip(short, usual, strict=True))
+    sampled = demo.caption(prepared, DecodingOptions(top_p=0.9, num_captions=2))
+    assert [len(of_one) for of_one in sampled] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "options", [DecodingOptions(prompt="two"), DecodingOptions(seed=1), DecodingOptions(num_captions=2)]
+)
+def test_options_that_lavis_has_not_are_refused(demo: LavisCaptioner, options: DecodingOptions) -> None:
+    with pytest.raises(ValueError, match="LAVIS"):
+        demo.caption([demo.prepare(Image.new("RGB", (9, 9)))], options)
 
 
 def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:
@@ -48,14 +66,14 @@ def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:
 
 def test_an_unknown_model_names_the_choices() -> None:
     with pytest.raises(ModelLoadError, match="blip_caption/large_coco"):
-        load_captioner("blip_caption/huge", "cpu", ignore)
+        load_lavis_captioner("blip_caption/huge", "cpu", ignore)
 
 
 def test_a_gpu_that_is_not_there_stops_the_load() -> None:
     if torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
     with pytest.raises(DeviceError, match="DEVICE=cuda"):
-        load_captioner("demo", "cuda", ignore)
+        load_lavis_captioner("demo", "cuda", ignore)
 
 
 class Malicious:
@@ -79,7 +97,7 @@ def test_a_checkpoint_that_could_run_code_is_not_loaded(checkpoint: Path) -> Non
     trace = checkpoint.with_name("it ran")
     torch.save({"model": Malicious(trace)}, checkpoint)
     with pytest.raises(ModelLoadError, match=r"could run code.*mkdir"):
-        load_captioner(MODEL, "cpu", ignore)
+        load_lavis_captioner(MODEL, "cpu", ignore)
     assert not trace.exists()
 
 
@@ -88,7 +106,7 @@ def test_a_broken_checkpoint_is_named(checkpoint: Path, keep: int) -> None:
     torch.save({"model": {"weight": torch.zeros(1000)}}, checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
     with pytest.raises(ModelLoadError, match=rf"{checkpoint.name} .*Delete the file"):
-        load_captioner(MODEL, "cpu", ignore)
+        load_lavis_captioner(MODEL, "cpu", ignore)
 
 
 def test_missing_weights_and_wrong_shapes_are_named() -> None:

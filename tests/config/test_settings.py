@@ -14,12 +14,14 @@ DEFAULTS = {
     "private": False,
     "auto_update": True,
     "model": "blip_caption/large_coco",
-    "device": "auto",
+    "devices": ("auto",),
+    "engine": "auto",
     "image_roots": (CHECKOUT / "examples",),
     "max_image_bytes": 32 * 1024 * 1024,
     "max_image_pixels": 50_000_000,
     "decode_slots": 8,
     "queue_capacity": 64,
+    "max_batch": 8,
     "request_timeout_s": 120.0,
     "url_timeout_s": 20.0,
     "allow_private_urls": False,
@@ -39,9 +41,11 @@ GOOD = [
     ("PORT", " 65535\n", "port", 65535),
     ("MODEL", "demo", "model", "demo"),
     ("MODEL", "blip2_opt/caption_coco_opt2.7b", "model", "blip2_opt/caption_coco_opt2.7b"),
-    ("DEVICE", "CPU", "device", "cpu"),
-    ("DEVICE", "cuda", "device", "cuda"),
-    ("DEVICE", "cuda:11", "device", "cuda:11"),
+    ("ENGINE", "LAVIS", "engine", "lavis"),
+    ("DEVICE", "CPU", "devices", ("cpu",)),
+    ("DEVICE", "cuda", "devices", ("cuda",)),
+    ("DEVICE", "cuda:11", "devices", ("cuda:11",)),
+    ("DEVICE", "cuda:0, CUDA:1", "devices", ("cuda:0", "cuda:1")),
     ("IMAGE_ROOTS", "", "image_roots", ()),
     ("IMAGE_ROOTS", " ", "image_roots", ()),
     ("IMAGE_ROOTS", "tests", "image_roots", (CHECKOUT / "tests",)),
@@ -50,6 +54,7 @@ GOOD = [
     ("MAX_IMAGE_PIXELS", "100", "max_image_pixels", 100),
     ("DECODE_SLOTS", "2", "decode_slots", 2),
     ("QUEUE_CAPACITY", "1", "queue_capacity", 1),
+    ("MAX_BATCH", "64", "max_batch", 64),
     ("REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_s", 0.5),
     ("URL_TIMEOUT_SECONDS", "7", "url_timeout_s", 7.0),
     ("ALLOW_PRIVATE_URLS", "yes", "allow_private_urls", True),
@@ -70,6 +75,7 @@ BAD = [
     *[("PRIVATE", text) for text in ("t", "y", "2", "enabled", "true # yes", "01")],
     *[("MODEL", text) for text in ("blip_caption", "a/b/c", "/large_coco", "Demo", "blip x/y", "a/b\n/c")],
     *[("DEVICE", text) for text in ("gpu", "cuda:", "cuda:-1", "cuda:0,1", "mps", "0")],
+    *[("DEVICE", text) for text in ("cuda:0,cuda:0", "cuda:0,", "cpu,cuda:0", "cuda:0;cuda:1", "cuda:00,cuda:0")],
     *[("IMAGE_ROOTS", text) for text in ("no-such-folder", "pyproject.toml", "tests,config", "a\0b")],
     ("IMAGE_ROOTS", f"tests{os.pathsep}no-such-folder"),
     ("IMAGE_ROOTS", "~no-such-user-here/pictures"),
@@ -77,6 +83,7 @@ BAD = [
     ("MAX_IMAGE_PIXELS", "0"),
     ("DECODE_SLOTS", "0"),
     ("QUEUE_CAPACITY", "0"),
+    *[("MAX_BATCH", text) for text in ("0", "65")],
     *[("REQUEST_TIMEOUT_SECONDS", text) for text in ("0", "nan", "inf", "-5", "1e3", "2m", "3601", ".5")],
     ("URL_TIMEOUT_SECONDS", "0"),
     ("ALLOW_PRIVATE_URLS", "maybe"),
@@ -171,9 +178,7 @@ def test_an_empty_value_means_not_set(env: str) -> None:
         ({"PRIVATE": "false", "CORS_ORIGINS": ""}, "0.0.0.0", ()),
     ],
 )
-def test_private_decides_address_and_origins(
-    environ: dict[str, str], host: str, origins: tuple[str, ...]
-) -> None:
+def test_private_decides_address_and_origins(environ: dict[str, str], host: str, origins: tuple[str, ...]) -> None:
     settings = Settings.from_env(environ, None)
     assert (settings.host, settings.cors_origins) == (host, origins)
 

@@ -43,9 +43,7 @@ def test_env_example_gives_the_defaults(tmp_path: Path, uncommented: bool) -> No
     assert settings.warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"), [([], settings_table()), (["--env-example"], env_example())]
-)
+@pytest.mark.parametrize(("arguments", "expected"), [([], settings_table()), (["--env-example"], env_example())])
 def test_the_module_prints_both(arguments: list[str], expected: str) -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "config.settings", *arguments],

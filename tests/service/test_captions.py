@@ -103,6 +103,7 @@ def test_every_kind_of_input_gives_the_same_caption(demo: Service, scenes: list[
         "model": "demo",
         "device": "cpu",
         "precision": "fp32",
+        "engine": "blip",
     }
 
 

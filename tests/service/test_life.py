@@ -16,10 +16,13 @@ from config.values import CHECKOUT
 from tests.service.conftest import DrawnFile
 from tests.service.running import Service, free_port, service
 
+# one picture after another, and slowly: a queue that fills
+SLOW = {"MODEL": "demo", "DEVICE": "cpu", "ENGINE": "lavis", "MAX_BATCH": "1"}
+
 
 def test_a_burst_is_refused_in_part_and_health_goes_on_answering(scenes: list[DrawnFile]) -> None:
     done = threading.Event()
-    with service(MODEL="demo", DEVICE="cpu", QUEUE_CAPACITY="8") as small, ThreadPoolExecutor(65) as pool:
+    with service(**SLOW, QUEUE_CAPACITY="8") as small, ThreadPoolExecutor(65) as pool:
         small.wait_until("loaded")
 
         def ask_for_health() -> list[requests.Response]:
@@ -68,7 +71,7 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, scenes: list[DrawnFil
 @pytest.mark.parametrize("whole_group", [False, True], ids=["master", "process group"])
 def test_sigterm_drains(scenes: list[DrawnFile], whole_group: bool) -> None:
     """Docker signals the first process; systemd, by default, all of them."""
-    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="10") as draining:
+    with service(**SLOW, DRAIN_SECONDS="10") as draining:
         draining.wait_until("loaded")
         with ThreadPoolExecutor(49) as pool:
             running = [

@@ -18,7 +18,7 @@ curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 
 ANSWER_KEYS = {"metadata", "predictions", "service", "status"}
 
-SNIPPET = '''
+SNIPPET = """
 import requests
 
 def analyze_image_with_blip2(image_url):
@@ -37,7 +37,7 @@ def analyze_image_with_blip2(image_url):
             "emojis": emojis,
             "processing_time": result["metadata"]["processing_time"]
         }
-'''
+"""
 
 
 def shell(command: str, demo: Service) -> "dict[str, object]":

@@ -31,6 +31,7 @@ def analysis(text: str, pairs: Mapping[str, str] | None = None) -> dict[str, Any
                 "model": FAKE_INFO.model,
                 "device": "cpu",
                 "precision": "fp32",
+                "engine": "fake",
             },
             "emoji_map_version": bundled_map().version,
         },

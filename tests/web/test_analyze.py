@@ -6,7 +6,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.fakes import FakeCaptioner, bundled_map, make_app, picture
+from services.pipeline import BytesSource, DecodingOptions
+from services.web.responses import analysis_body
+from tests.fakes import FakeCaptioner, bundled_map, make_app, make_pipeline, picture
 from tests.images.servers import raw, sends
 from tests.web.answers import TEAL, TEAL_BASE64, TEAL_PNG, body_of, colour_analysis, multipart, upload
 
@@ -26,7 +28,8 @@ EXAMPLE_ANSWER = """{
   "metadata": {
     "processing_time": 0,
     "model_info": {"framework": "BLIP2 (Bootstrapping Language-Image Pre-training v2)",
-                   "model": "fake/colours", "device": "cpu", "precision": "fp32"},
+                   "model": "fake/colours", "device": "cpu", "precision": "fp32",
+                   "engine": "fake"},
     "emoji_map_version": "VERSION"
   }
 }"""
@@ -66,6 +69,13 @@ def test_the_example_of_the_contract_to_the_letter() -> None:
     answer, expected = json.loads(text), json.loads(EXAMPLE_ANSWER.replace("VERSION", bundled_map().version))
     answer["metadata"]["processing_time"] = 0
     assert json.dumps(answer) == json.dumps(expected)  # the order of the keys too
+
+
+def test_each_caption_is_a_prediction_with_its_own_emojis() -> None:
+    with make_pipeline(FakeCaptioner("a girl")) as pipeline:
+        analysis = pipeline.analyze(BytesSource(TEAL_PNG), 10, options=DecodingOptions(num_captions=3))
+    prediction = {"text": "a girl", "emoji_mappings": [{"emoji": "👧", "word": "girl"}], "confidence": None}
+    assert analysis_body("blip2", analysis, 0)["predictions"] == [prediction] * 3
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -137,8 +147,6 @@ def test_all_five_formats(client: FlaskClient) -> None:
 
 def test_the_model_may_be_named_when_it_is_the_one_that_is_served(client: FlaskClient) -> None:
     by_query = client.post("/analyze", query_string={"model": "fake/colours"}, **upload())
-    by_form = client.post(
-        "/analyze", **multipart(("model", None, b"fake/colours"), ("file", "a.png", TEAL_PNG))
-    )
+    by_form = client.post("/analyze", **multipart(("model", None, b"fake/colours"), ("file", "a.png", TEAL_PNG)))
     by_json = client.post("/analyze", json={"model": "fake/colours", "image": TEAL_BASE64})
     assert [response.status_code for response in (by_query, by_form, by_json)] == [200, 200, 200]

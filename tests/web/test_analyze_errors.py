@@ -131,9 +131,7 @@ def test_file_not_found_names_the_path_as_it_was_sent(client: FlaskClient, image
 
 
 @pytest.mark.parametrize("path", ["{}/../secret.png", "{}/../missing.png", "/etc/passwd"])
-def test_a_file_outside_of_the_folders_whether_there_or_not(
-    client: FlaskClient, images: Path, path: str
-) -> None:
+def test_a_file_outside_of_the_folders_whether_there_or_not(client: FlaskClient, images: Path, path: str) -> None:
     response = client.get("/v2/analyze_file", query_string={"file_path": path.format(images)})
     assert (response.status_code, body_of(response)) == (403, FILE_NOT_ALLOWED)
 
@@ -162,9 +160,7 @@ def test_private_urls_are_refused_by_default() -> None:
     assert (response.status_code, body_of(response)) == (400, URL_NOT_ALLOWED)
 
 
-@pytest.mark.parametrize(
-    ("route", "name"), [("/v2/analyze", "image_url"), ("/v2/analyze_file", "file_path")]
-)
+@pytest.mark.parametrize(("route", "name"), [("/v2/analyze", "image_url"), ("/v2/analyze_file", "file_path")])
 def test_version_2_names_what_is_missing_or_too_much(client: FlaskClient, route: str, name: str) -> None:
     missing, twice = client.get(route), client.get(f"{route}?{name}=/a&{name}=/b")
     assert (missing.status_code, body_of(missing)) == (

@@ -31,7 +31,7 @@ def test_64_pictures_at_once_get_each_its_own_caption() -> None:
 
 def test_a_burst_over_the_capacity_is_refused_and_the_admitted_are_answered() -> None:
     captioner = FakeCaptioner(gate=threading.Event())
-    with make_app(captioner, queue_capacity=2) as app, ThreadPoolExecutor(3) as pool:
+    with make_app(captioner, queue_capacity=2, max_batch=1) as app, ThreadPoolExecutor(3) as pool:
         admitted = [pool.submit(app.test_client().post, "/analyze", **upload()) for _ in range(3)]
         health = app.test_client()
         wait_for(lambda: bool(health.get("/ready").status_code == 503))
@@ -104,9 +104,7 @@ def test_after_the_model_failed_to_load() -> None:
     assert "Retry-After" not in response.headers
     assert (response.status_code, body_of(response)) == (
         503,
-        failure(
-            "model_not_ready", "The model could not be loaded: no weights at https://example.org/w.pth"
-        ),
+        failure("model_not_ready", "The model could not be loaded: no weights at https://example.org/w.pth"),
     )
 
 

@@ -127,9 +127,7 @@ def test_other_requests_get_a_fresh_id(client: FlaskClient, sent: str | None) ->
 
 
 def test_a_lone_surrogate_comes_back_as_it_was_sent(client: FlaskClient) -> None:
-    response = client.post(
-        "/analyze", data=rb'{"model": "\udcff", "file": "/a"}', content_type="application/json"
-    )
+    response = client.post("/analyze", data=rb'{"model": "\udcff", "file": "/a"}', content_type="application/json")
     assert body_of(response) == failure(
         "model_not_configured", "The model \udcff is not served here, only fake/colours is"
     )

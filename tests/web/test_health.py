@@ -9,8 +9,14 @@ from services.captioning.batcher import ModelStatus
 from services.captioning.captioner import Captioner, LoadProgress, ReportProgress
 from tests.fakes import FakeCaptioner, bundled_map, make_app, picture, wait_for
 
-DRAWN_FROM_THE_MODEL = {"model": "fake/colours", "device": "cpu", "device_reason": "a fake needs no GPU"}
-NOTHING_KNOWN_YET = {"model": "fake/colours", "device": None, "device_reason": None, "precision": None}
+DRAWN_FROM_THE_MODEL = {
+    "model": "fake/colours",
+    "device": "cpu",
+    "device_reason": "a fake needs no GPU",
+    "precision": "fp32",
+    "engine": "fake",
+}
+NOTHING_KNOWN_YET = {"model": "fake/colours"} | dict.fromkeys(("device", "device_reason", "precision", "engine"))
 
 
 def health_of(app: Flask) -> tuple[int, dict[str, Any]]:
@@ -53,7 +59,6 @@ def test_loaded(app: Flask) -> None:
             "status": "healthy",
             "model_status": "loaded",
             **DRAWN_FROM_THE_MODEL,
-            "precision": "fp32",
             "queue": {"depth": 0, "capacity": 64},
         },
     )
@@ -118,10 +123,29 @@ def test_failed() -> None:
         assert live_of(app) == (200, {"live": True})
 
 
+def test_one_of_two_devices_failed() -> None:
+    def load(_: ReportProgress) -> Captioner:
+        raise OSError("cuda:1 fell off the bus")
+
+    with make_app(second_load=load) as app:
+        wait_for(lambda: "error" in health_of(app)[1])
+        assert health_of(app) == (
+            200,
+            {
+                "status": "healthy",
+                "model_status": "loaded",
+                **DRAWN_FROM_THE_MODEL,
+                "error": "device 2 of 2: cuda:1 fell off the bus",
+                "queue": {"depth": 0, "capacity": 64},
+            },
+        )
+        assert ready_of(app) == (200, {"ready": True})
+
+
 def test_full() -> None:
     captioner = FakeCaptioner(gate=threading.Event())
 
-    with make_app(captioner, queue_capacity=1) as app:
+    with make_app(captioner, queue_capacity=1, max_batch=1) as app:
 
         def ask() -> None:
             app.test_client().post("/analyze", data=picture(), content_type="image/png")

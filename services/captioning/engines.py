@@ -1,0 +1,20 @@
+"""Which engine runs a model: the fast path where there is one, else LAVIS."""
+
+from services.captioning.captioner import Captioner, ReportProgress
+
+
+def load_captioner(model: str, engine: str, device: str, report: ReportProgress) -> Captioner:
+    """Load `model` ("demo" or "name/type") by `engine` ("auto", "lavis") onto `device`.
+
+    Raises ModelLoadError or DeviceError, each with the cause and the cure.
+    """
+    # here: each engine imports torch, and LAVIS takes seconds more
+    from services.captioning.blip.model import BLIP_MODELS
+
+    if engine == "auto" and model in BLIP_MODELS:
+        from services.captioning.blip.captioner import load_blip_captioner
+
+        return load_blip_captioner(model, device, report)
+    from services.captioning.lavis_captioner import load_lavis_captioner
+
+    return load_lavis_captioner(model, device, report)

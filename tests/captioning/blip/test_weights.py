@@ -1,0 +1,71 @@
+"""A checkpoint that does not fit the model stops the load, and says where."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from services.captioning.blip.model import BLIP_MODELS, DEMO_MODEL
+from services.captioning.blip.weights import load_blip
+from services.captioning.checkpoints import ModelLoadError
+
+DEMO = BLIP_MODELS["demo"]
+MISSING = "text_decoder.bert.encoder.layer.1.crossattention.self.key.weight"
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    held: dict[str, torch.Tensor] = load_file(DEMO_MODEL / "model.safetensors")
+    return held
+
+
+def load(weights: dict[str, torch.Tensor], tmp_path: Path, suffix: str = "safetensors") -> torch.nn.Module:
+    path = tmp_path / f"model.{suffix}"
+    if suffix == "pth":
+        torch.save({"model": weights}, path)
+    else:
+        save_file(weights, path)
+    return load_blip(DEMO, path)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_every_weight_is_taken_as_it_is_stored(
+    weights: dict[str, torch.Tensor], tmp_path: Path, suffix: str
+) -> None:
+    held = load(weights, tmp_path, suffix).state_dict()
+    assert torch.equal(held["text.layers.1.image_attention.key.weight"], weights[MISSING])
+    # the position ids are no weight, and the last layer is the embedding under a second name
+    bias, tied, counted = 1, 1, "text_decoder.bert.embeddings.position_ids" in weights
+    assert len(held) == len(weights) - bias - tied - counted
+
+
+def test_a_missing_weight_is_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    del weights[MISSING]
+    with pytest.raises(ModelLoadError, match=r"in 1 places: lacks text\.layers\.1\.image_attention\.key\.weight"):
+        load(weights, tmp_path)
+
+
+def test_an_unexpected_weight_is_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    weights["text_proj.weight"] = torch.zeros(3)
+    with pytest.raises(ModelLoadError, match=r"has text_proj\.weight, which the model has not"):
+        load(weights, tmp_path)
+
+
+def test_another_shape_is_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    weights[MISSING] = torch.zeros(192, 100)
+    with pytest.raises(ModelLoadError, match=r"key\.weight of shape \(192, 100\), the model \(192, 192\)"):
+        load(weights, tmp_path)
+
+
+def test_many_faults_are_counted_and_some_are_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"in \d\d\d places: has .*lacks .*; …\. Delete the file"):
+        load({"text_proj.weight": weights[MISSING]}, tmp_path)
+
+
+def test_the_tied_layer_is_the_second_of_its_names(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """LAVIS loads both into one tensor, and the last stays."""
+    last = "text_decoder.cls.predictions.decoder.weight"
+    weights[last] = weights[last] + 1
+    held = load(weights, tmp_path).state_dict()
+    assert torch.equal(held["text.tokens.weight"], weights[last])
