@@ -2,8 +2,9 @@
 
     .venv/bin/python -m benchmarks.startup [--runs 5]
 
-Starts the service on the demonstration model (a warm page cache from the second run on; the first is not counted)
-and, beside it, times the stages of loading in fresh processes. Prints medians in seconds, the last line as JSON.
+Starts the service on the demonstration model with each engine (a warm page cache from the second run on; the first
+is not counted) and, beside it, times the stages of loading in fresh processes. Prints medians in seconds, the last
+line as JSON.
 """
 
 import argparse
@@ -16,40 +17,41 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 
 from config.values import CHECKOUT
 
 PORT = 7791
 POLL_S = 0.01
 GIVE_UP_S = 180
+ENGINES = ("auto", "lavis")  # the fast path, and LAVIS itself
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine needs no proxy
 EXAMPLES = CHECKOUT / "examples"
 
-# each line is a stage of what the batcher's thread does
+# what a device's thread does, one stage after another
 STAGES = """
-import time, json, sys, warnings
+import time, json, sys
 times, last = {}, time.perf_counter()
 def stage(name):
     global last
     times[name], last = time.perf_counter() - last, time.perf_counter()
 import torch
 stage("import_torch")
-from services.captioning import lavis_zoo
-stage("import_lavis")
-model, processors, _ = lavis_zoo.load_model_and_preprocess("blip_caption_demo", "demo", is_eval=True)
+from services.captioning.engines import load_captioner
+captioner = load_captioner("demo", sys.argv[1], "cpu", lambda progress: None)
 stage("load_model")
 from PIL import Image
-with Image.open(sys.argv[1]) as picture, torch.inference_mode():
-    model.generate({"image": processors["eval"](picture.convert("RGB")).unsqueeze(0)})
+with Image.open(sys.argv[2]) as picture:
+    captioner.caption([captioner.prepare(picture.convert("RGB"))], None)
 stage("first_caption")
 print(json.dumps(times))
 """
 
 
-def time_service(picture: str) -> dict[str, float]:
+def time_service(engine: str, picture: str) -> dict[str, float]:
     """Seconds from the start of the process to: the port answers, the model is loaded, the first caption."""
     environment = {**os.environ, "MODEL": "demo", "DEVICE": "cpu", "PORT": str(PORT), "LOG_LEVEL": "error"}
-    environment["IMAGE_ROOTS"] = str(EXAMPLES)
+    environment |= {"IMAGE_ROOTS": str(EXAMPLES), "ENGINE": engine}
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(CHECKOUT / "REST.py")], env=environment)
     times: dict[str, float] = {}
@@ -79,8 +81,8 @@ def ask(path: str) -> dict[str, str]:
     return answer
 
 
-def time_stages(picture: str) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", "-c", STAGES, picture]
+def time_stages(engine: str, picture: str) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-c", STAGES, engine, picture]
     done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
     times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return times
@@ -96,15 +98,20 @@ def main() -> None:
     count = parser.parse_args().runs
     first = json.loads((EXAMPLES / "captions.jsonl").read_text(encoding="utf-8").splitlines()[0])
     picture = str(EXAMPLES / first["file"])
-    service = medians([time_service(picture) for _ in range(count + 1)][1:])
-    stages = medians([time_stages(picture) for _ in range(count + 1)][1:])
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for engine in ENGINES:
+        service, stages = partial(time_service, engine, picture), partial(time_stages, engine, picture)
+        results[engine] = {
+            name: medians([measure() for _ in range(count + 1)][1:])
+            for name, measure in (("service", service), ("stages", stages))
+        }
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, medians of {count} runs, seconds")
-    titles = ("from `python REST.py` until", "stages of loading, one after another")
-    for title, times in zip(titles, (service, stages), strict=True):
-        print(title)
-        for name, seconds in times.items():
-            print(f"  {name:<16}{seconds:6.2f}")
-    print(json.dumps({"service": service, "stages": stages, "runs": count}))
+    titles = {"service": "from `python REST.py` until", "stages": "stages of loading, one after another"}
+    for part, title in titles.items():
+        print(f"{title:<40}" + "".join(f"{engine:>8}" for engine in ENGINES))
+        for name in results["auto"][part]:
+            print(f"  {name:<38}" + "".join(f"{results[engine][part][name]:8.2f}" for engine in ENGINES))
+    print(json.dumps(results | {"runs": count}))
 
 
 if __name__ == "__main__":
