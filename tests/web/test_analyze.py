@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from services.pipeline import BytesSource, DecodingOptions
@@ -33,24 +32,6 @@ EXAMPLE_ANSWER = """{
     "emoji_map_version": "VERSION"
   }
 }"""
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    (folder / "teal.png").write_bytes(TEAL_PNG)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def app(images: Path) -> Iterator[Flask]:
-    with make_app(image_roots=[images], allow_private_urls=True) as app:
-        yield app
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """Each error that an input can lead to: status and whole body."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeCaptioner, make_app, picture
@@ -19,27 +17,6 @@ URL_NOT_ALLOWED = failure(
 FILE_NOT_ALLOWED = failure(
     "file_not_allowed", "This file is not allowed: only files inside the server's image folders are read"
 )
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder inside of which files may be named; beside it lies one that may not be."""
-    root = tmp_path_factory.mktemp("served")
-    folder = root / "images"
-    folder.mkdir()
-    (root / "secret.png").write_bytes(TEAL_PNG)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def app(images: Path) -> Iterator[Flask]:
-    with make_app(image_roots=[images], allow_private_urls=True) as app:
-        yield app
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 @pytest.mark.parametrize(
