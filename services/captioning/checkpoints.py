@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from services.captioning.captioner import LoadProgress, ReportProgress
 from services.captioning.convert import refused_objects
+from services.captioning.hashes import ChangedFile, check_unchanged
 
 ANEW = "Delete the file; it is then downloaded anew"
 CONNECT_TIMEOUT_S = 10
@@ -35,11 +36,22 @@ def cached_path(url: str) -> Path:
 def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
     """The file of the checkpoint at `url`, downloaded unless it is there.
 
-    The file appears under its name only when it is complete. Raises ModelLoadError with the URL and the cure.
+    The file appears under its name only when it is complete; its hash is recorded when it is first used, and
+    another content is refused later. Raises ModelLoadError with the URL and the cure.
     """
     path = cached_path(url)
-    if path.exists():
-        return path
+    if not path.exists():
+        _fetch(url, path, report)
+    try:
+        check_unchanged(path)
+    except ChangedFile as exc:
+        raise ModelLoadError(str(exc)) from exc
+    except OSError as exc:
+        raise ModelLoadError(f"{path} cannot be read: {exc}. {ANEW}") from exc
+    return path
+
+
+def _fetch(url: str, path: Path, report: ReportProgress) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +65,6 @@ def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
     finally:
         with contextlib.suppress(OSError):  # nothing was written
             part.unlink()
-    return path
 
 
 def ensure_vocabulary(repository: str) -> Path:

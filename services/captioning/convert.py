@@ -9,7 +9,6 @@ with the tensors under "model", as LAVIS reads it; the original stays beside it 
 """
 
 import argparse
-import hashlib
 import pickle
 import sys
 from pathlib import Path
@@ -17,16 +16,13 @@ from typing import Any
 
 import torch
 
+from services.captioning.hashes import record_of, sha256_of
+
 
 def refused_objects(exc: pickle.UnpicklingError) -> str:
     """What PyTorch found beside tensors, out of its long advice on how to switch the safety off."""
     lines = [line.strip() for line in str(exc).splitlines()]
     return next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), lines[0])
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def convert(path: Path) -> int:
@@ -40,6 +36,7 @@ def convert(path: Path) -> int:
     torch.save({"model": tensors}, part)
     path.replace(path.with_name(f"{path.name}.original"))
     part.replace(path)
+    record_of(path).unlink(missing_ok=True)  # it was another file's
     return len(tensors)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from services.captioning.captioner import LoadProgress
 from services.captioning.checkpoints import ModelLoadError, cached_path, ensure_checkpoint, ensure_vocabulary
+from services.captioning.hashes import record_of
 from tests.images.servers import PICTURE, pictures, raw, sends
 
 
@@ -37,7 +38,7 @@ def test_a_download_is_kept_and_its_progress_reported(cache: Path, server: str) 
     path = ensure_checkpoint(f"{server}/picture", seen.append)
     assert path == cache / "picture"
     assert path.read_bytes() == PICTURE
-    assert list(cache.iterdir()) == [path]
+    assert sorted(cache.iterdir()) == [path, record_of(path)]
     assert seen[-1] == LoadProgress("downloading", len(PICTURE), len(PICTURE))
     assert seen[-1].fraction == 1.0
 
@@ -47,6 +48,21 @@ def test_weights_that_are_there_are_not_downloaded(cache: Path) -> None:
     (cache / "model.pth").write_bytes(b"from the old set-up")
     path = ensure_checkpoint("http://127.0.0.1:9/model.pth", ignore)
     assert path.read_bytes() == b"from the old set-up"
+
+
+def test_a_checkpoint_that_has_changed_is_refused(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "model.pth").write_bytes(b"from the old set-up")
+    ensure_checkpoint("http://127.0.0.1:9/model.pth", ignore)
+    (cache / "model.pth").write_bytes(b"tampered with")
+    with pytest.raises(ModelLoadError, match=r"model\.pth is not the file that was used before"):
+        ensure_checkpoint("http://127.0.0.1:9/model.pth", ignore)
+
+
+def test_a_folder_in_its_place_is_named(cache: Path) -> None:
+    (cache / "model.pth").mkdir(parents=True)
+    with pytest.raises(ModelLoadError, match=r"model\.pth cannot be read: .*directory"):
+        ensure_checkpoint("http://127.0.0.1:9/model.pth", ignore)
 
 
 def test_failures_name_the_url_the_cause_and_the_cure(cache: Path, server: str) -> None:

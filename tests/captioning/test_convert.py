@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from config.values import CHECKOUT
-from services.captioning.convert import sha256_of
+from services.captioning.hashes import check_unchanged, sha256_of
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -41,10 +41,11 @@ def test_another_hash_is_refused(checkpoint: Path) -> None:
 
 
 def test_with_its_hash_the_tensors_are_kept(checkpoint: Path) -> None:
-    before = sha256_of(checkpoint)
+    before = check_unchanged(checkpoint)
     assert run(str(checkpoint), "--sha256", before).returncode == 0
     held = torch.load(checkpoint, weights_only=True)
     assert list(held) == ["model"]
     assert torch.equal(held["model"]["weight"], torch.arange(4.0))
     assert sha256_of(checkpoint.with_name("model.pth.original")) == before
+    assert check_unchanged(checkpoint) != before
     assert "nothing to convert" in run(str(checkpoint)).stderr
