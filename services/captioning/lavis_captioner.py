@@ -46,14 +46,21 @@ class LavisCaptioner:
         """
         asked = _arguments(options) if options else {}
         try:
-            with torch.inference_mode():
-                images = torch.stack(list(pictures)).to(self.info.device)
-                texts: list[str] = self._model.generate({"image": images}, **asked)
+            texts = self._generate(pictures, asked)
         except torch.OutOfMemoryError as exc:
-            raise DeviceOutOfMemory(str(exc)) from exc
-        captions = [Caption(text.strip()) for text in texts]
-        each = options.num_captions if options else 1
-        return [captions[start : start + each] for start in range(0, len(captions), each)]
+            message = str(exc)
+        else:
+            captions = [Caption(text.strip()) for text in texts]
+            each = options.num_captions if options else 1
+            return [captions[start : start + each] for start in range(0, len(captions), each)]
+        # here, where no exception is alive that keeps the batch's tensors in memory
+        raise DeviceOutOfMemory(message)
+
+    def _generate(self, pictures: Sequence[torch.Tensor], asked: dict[str, Any]) -> list[str]:
+        with torch.inference_mode():
+            images = torch.stack(list(pictures)).to(self.info.device)
+            texts: list[str] = self._model.generate({"image": images}, **asked)
+        return texts
 
 
 def _arguments(options: DecodingOptions) -> dict[str, Any]:

@@ -64,7 +64,9 @@ class BlipCaptioner:
             with torch.inference_mode():
                 return self._caption(pictures, prompt, options)
         except torch.OutOfMemoryError as exc:
-            raise DeviceOutOfMemory(str(exc)) from exc
+            message = str(exc)
+        # here, where no exception is alive that keeps the batch's tensors in memory
+        raise DeviceOutOfMemory(message)
 
     def _encode(self, options: DecodingOptions) -> list[int]:
         prompt = self.vocabulary.encode(self._prompt if options.prompt is None else options.prompt)
