@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.load [--model blip_caption/large_coco] [--rounds 3]
 
-The checkpoint (full size, random weights) is on disk, in the page cache, and its hash is recorded. LAVIS itself and
-the fast path, each in fresh processes, in turn. Medians; the last line is JSON: `lavis_s`, `ours_s`,
+The checkpoint (full size, random weights) is on disk, in the page cache, and its hash is recorded. LAVIS itself
+and the fast path, each in fresh processes, in turn. Medians; the last line is JSON: `lavis_s`, `ours_s`,
 `lavis_peak_bytes`, `ours_peak_bytes` (resident at most, pages of mapped files included), `weights_bytes`.
 """
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
 from services.captioning.blip.model import BERT_BASE_UNCASED, BLIP_MODELS
-from services.captioning.captioner import DecodingOptions, LoadProgress
+from services.captioning.captioner import DecodingOptions, DeviceOutOfMemory, LoadProgress
 from services.captioning.lavis_zoo import checkpoint_url, names_in_lavis
 from training.scenes import draw_scene
 
@@ -89,6 +89,20 @@ def test_a_prompt_stands_before_its_caption(demo: BlipCaptioner) -> None:
 def test_a_length_that_cannot_be_is_refused(demo: BlipCaptioner, max_length: int) -> None:
     with pytest.raises(ValueError, match=rf"max_length is {max_length}; .*6 tokens of the prompt and at most 64"):
         texts(demo, DecodingOptions(max_length=max_length, min_length=1))
+
+
+class Full(torch.nn.Module):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_full_device_is_told_apart_and_nothing_is_kept(
+    demo: BlipCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo.blip, "vision", Full())
+    with pytest.raises(DeviceOutOfMemory, match="CUDA out of memory") as full:
+        texts(demo, DecodingOptions())
+    assert full.value.__context__ is None  # whose frames would hold the batch's tensors
 
 
 def test_any_size_of_picture_is_prepared(demo: BlipCaptioner) -> None:
