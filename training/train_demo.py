@@ -38,7 +38,7 @@ from training.evaluate_demo import generate, score
 from training.scenes import KINDS, Scene, draw_crowd, draw_scene
 from training.things import THINGS
 
-PICTURES = 260_000
+PICTURES = 500_000
 FIRST_JUDGING_SEED = 20_000  # never trained on
 VALIDATION_SEED = 19_999
 PEAK_LEARNING_RATE = 1e-3

@@ -85,8 +85,9 @@ def error_body(service_name: str, code: str, message: str, seconds: float) -> di
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
+    confidence = prediction.caption.confidence
     return {
         "text": prediction.caption.text,
         "emoji_mappings": [{"emoji": pair.emoji, "word": pair.word} for pair in prediction.emoji_pairs],
-        "confidence": prediction.caption.confidence,
+        "confidence": None if confidence is None else round(confidence, 4),
     }
