@@ -47,11 +47,14 @@ def test_batches_hold_what_was_drawn() -> None:
 def test_patches_name_the_thing_that_covers_them() -> None:
     for index in range(30):
         scene = draw_scene(6, index)
-        targets, orders = (array.reshape(8, 8) for array in patch_targets(scene, 8))
+        targets, orders, centres = (array.reshape(8, 8, -1) for array in patch_targets(scene, 8))
         for placed in scene.placed:
-            where = int(placed.y * 8), int(placed.x * 8)
-            assert targets[where] == THINGS.index(placed.thing)
-            assert scene.words[orders[where]][1] == placed.thing
+            row, column = int(placed.y * 8), int(placed.x * 8)
+            assert targets[row, column] == THINGS.index(placed.thing)
+            assert scene.words[orders[row, column, 0]][1] == placed.thing
+            right, down, size = centres[row, column]
+            found = (column + 0.5 + right) / 8, (row + 0.5 + down) / 8, size / 8
+            assert found == pytest.approx((placed.x, placed.y, placed.size), abs=1e-5)
         ground = len(THINGS) + BACKGROUNDS.index(scene.background)
         assert set(targets.flat) <= {ground, *(THINGS.index(placed.thing) for placed in scene.placed)}
 

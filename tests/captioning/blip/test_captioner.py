@@ -68,8 +68,10 @@ def test_the_first_of_several_is_the_only_one_of_one(demo: BlipCaptioner) -> Non
 
 
 def test_a_seed_repeats_what_was_sampled(demo: BlipCaptioner) -> None:
-    assert texts(demo, SAMPLING) == texts(demo, SAMPLING)
-    others = [texts(demo, replace(SAMPLING, seed=seed)) for seed in range(5)]
+    # beyond the natural end of a caption the model is unsure, and lots decide
+    unsure = replace(SAMPLING, top_p=1.0, min_length=28)
+    assert texts(demo, unsure) == texts(demo, unsure)
+    others = [texts(demo, replace(unsure, seed=seed)) for seed in range(5)]
     assert any(other != others[0] for other in others)
 
 
