@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -123,6 +124,8 @@ class Checkout:
             ["sh", "scripts/setup.sh"],
             cwd=self.root, env=self.environment | environment, start_new_session=True, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            # who runs the tests in the background of a shell has Ctrl-C ignored, and that is inherited
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         )  # fmt: skip
 
     def set_up(self, **environment: str) -> tuple[int, str]:
