@@ -32,6 +32,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
+from services.captioning.blip.captioner import DEVIATION, MEAN
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
 from training.backgrounds import BACKGROUNDS
 from training.evaluate_demo import generate, score
@@ -52,10 +53,6 @@ VALIDATE_EVERY_STEPS = 300
 KEPT = 4096  # pictures that wait to be shown again, 48 KB each
 CROWD_SHARE = 0.35  # of the training
 GROUND_WEIGHT = 0.1  # of a patch that shows the ground: there are many, and they are easy
-
-# CLIP's, as in LAVIS's BlipImageBaseProcessor
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
-DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
 Draw = Callable[[int, int], Scene]  # seed and index -> scene
 Array = np.ndarray[Any, Any]
@@ -158,6 +155,8 @@ class Trainer:
     def __init__(self, run_dir: Path, batch: int, seed: int, device: str) -> None:
         self.config = OmegaConf.load(DEMO_MODEL / "config.yaml").model
         self.device = torch.device(device)
+        self.mean = torch.tensor(MEAN, device=self.device).view(3, 1, 1)
+        self.deviation = torch.tensor(DEVIATION, device=self.device).view(3, 1, 1)
         torch.manual_seed(seed)
         self.model = DemoBlipCaption.untrained(self.config).to(self.device)
         answers = {"patches": len(THINGS) + len(BACKGROUNDS), "orders": 3, "kinds": len(KINDS), "centres": 3}
@@ -194,7 +193,7 @@ class Trainer:
 
     def losses(self, batch: Batch, reads: bool) -> dict[str, Tensor]:
         """Mean negative log-likelihoods: of the patches, and if `reads` of the captions' tokens and the layout."""
-        pixels = (batch.pixels.to(self.device).float() / 255 - MEAN.to(self.device)) / DEVIATION.to(self.device)
+        pixels = (batch.pixels.to(self.device).float() / 255 - self.mean) / self.deviation
         features = self.model.visual_encoder.forward_features(pixels)
         shown, patches = features[:, 1:].flatten(0, 1), batch.patches.to(self.device).flatten()
         is_thing = patches < len(THINGS)

@@ -9,7 +9,6 @@ import json
 import sys
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +54,7 @@ with warnings.catch_warnings():
     from transformers import BertTokenizer
     from transformers.models.bert.configuration_bert import BertConfig
 
+from services.captioning.blip.model import DEMO_MODEL  # noqa: E402
 from services.captioning.checkpoints import ModelLoadError  # noqa: E402
 
 __all__ = [
@@ -66,7 +66,6 @@ __all__ = [
     "names_in_lavis",
 ]
 
-DEMO_MODEL = Path(__file__).parents[2] / "demo_model"
 DEMO_ARCHITECTURE = "blip_caption_demo"
 
 # The architectures of LAVIS 1.0.2 whose `generate` turns an image alone into a caption.

@@ -1,134 +1,26 @@
 """What the queue promises: one owner of each model, places counted at the door, an answer for everybody."""
 
-import gc
 import threading
-import traceback
-import weakref
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from services.captioning.batcher import Batcher, ModelStatus
+from services.captioning.batcher import ModelStatus
 from services.captioning.captioner import (
     Caption,
     Captioner,
     DecodingOptions,
-    DeviceOutOfMemory,
     LoadCaptioner,
     LoadProgress,
     ModelInfo,
     ReportProgress,
 )
 from services.captioning.jobs import Answer
-from services.captioning.runner import RECOVERY_BATCHES
-from services.errors import InvalidParameter, ModelNotReady, Overloaded
+from services.errors import ModelNotReady, Overloaded
+from tests.captioning.echo import BEAMS, GREEDY, INFO, WAIT_S, Echo, ask, queued, running, started, text_of
 from tests.fakes import loads, wait_for
-
-WAIT_S = 10.0
-BEAMS, GREEDY = DecodingOptions(), DecodingOptions(num_beams=1)
-INFO = ModelInfo("echo", "cpu", "a test", "fp32", "fake")
-
-
-class Tensor:
-    """Something that can be watched while it is alive."""
-
-
-class Echo:
-    """Captions a text with itself in capitals, as one device; notes what it was given.
-
-    fits: more pictures at once do not fit into its memory. errors: picture -> what it raises for a batch with
-    it. The pictures "lose" and "double" make it give a result too few and too many.
-    """
-
-    def __init__(self, info: ModelInfo = INFO, fits: int = 64) -> None:
-        self.info = info
-        self.fits = fits
-        self.errors: dict[str, Exception] = {}
-        self.tried: list[int] = []  # the sizes of all batches, noted as they begin
-        self.batches: list[list[str]] = []  # those that fitted
-        self.options: list[DecodingOptions | None] = []
-        self.threads: set[str] = set()
-        self.tensor: weakref.ref[Tensor] | None = None  # what the last batch had in memory
-        self._turns: threading.Semaphore | None = None  # None: no batch waits
-
-    def hold(self) -> None:
-        """From now on each batch waits for a `go`."""
-        self._turns = threading.Semaphore(0)
-
-    def go(self, n_batches: int = 1_000) -> None:
-        if self._turns:
-            self._turns.release(n_batches)
-
-    def prepare(self, picture: str) -> str:
-        return picture.upper()
-
-    def caption(self, pictures: Sequence[str], options: DecodingOptions | None) -> list[list[Caption]]:
-        self.threads.add(threading.current_thread().name)
-        self.tried.append(len(pictures))
-        assert not self._turns or self._turns.acquire(timeout=WAIT_S)
-        assert self.tensor is None or self.tensor() is None, "the batch before is still in memory"
-        tensor = Tensor()
-        self.tensor = weakref.ref(tensor)
-        if len(pictures) > self.fits:
-            raise DeviceOutOfMemory(f"{len(pictures)} pictures")
-        self.batches.append(list(pictures))
-        self.options.append(options)
-        for picture in pictures:
-            if picture in self.errors:
-                raise self.errors[picture]
-        kept = [picture for picture in pictures if picture != "LOSE"]
-        each = options.num_captions if options else 1
-        return [[Caption(picture)] * each for picture in kept + ["X"] * ("DOUBLE" in pictures)]
-
-
-@contextmanager
-def running(*captioners: Echo, queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
-    """A batcher on these, all loaded; at its end they may go on."""
-    with started([loads(captioner) for captioner in captioners], queue_capacity, max_batch) as batcher:
-        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
-        try:
-            yield batcher
-        finally:
-            for captioner in captioners:
-                captioner.go()
-
-
-@contextmanager
-def started(loaders: Sequence[LoadCaptioner], queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
-    batcher = Batcher(loaders, queue_capacity, max_batch)
-    batcher.start()
-    try:
-        yield batcher
-    finally:
-        batcher.stop(grace_s=0)
-        assert batcher.join(WAIT_S), "a thread did not end"
-
-
-def ask(batcher: Batcher, picture: str, options: DecodingOptions | None = BEAMS) -> str:
-    with batcher.admit() as place:
-        return text_of(place.submit(picture, options))
-
-
-def text_of(future: Future[Answer]) -> str:
-    return future.result(WAIT_S).captions[0].text
-
-
-@contextmanager
-def queued(
-    batcher: Batcher, echo: Echo, *pictures: str, options: Sequence[DecodingOptions] = ()
-) -> Iterator[list[Future[Answer]]]:
-    """The futures of `pictures`, all in the queue while the only device holds a picture "first"."""
-    n_before = len(echo.tried)
-    echo.hold()
-    with ExitStack() as places:
-        places.enter_context(batcher.admit()).submit("first", BEAMS)
-        wait_for(lambda: len(echo.tried) > n_before)
-        yield [
-            places.enter_context(batcher.admit()).submit(picture, wanted)
-            for picture, wanted in zip(pictures, options or [BEAMS] * len(pictures), strict=True)
-        ]
 
 
 def test_each_request_gets_its_own_caption_from_one_thread() -> None:
@@ -203,112 +95,6 @@ def test_who_gives_up_while_his_picture_runs_harms_nobody() -> None:
             future.cancel()
         echo.go()
         assert ask(batcher, "next") == "NEXT"
-
-
-class Peculiar(Exception):
-    """Cannot be copied by its arguments."""
-
-    def __init__(self, first: str, second: str) -> None:
-        super().__init__(first + second)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "text"),
-    [
-        (ValueError("boom"), ValueError, "boom"),
-        (InvalidParameter("no such beam"), InvalidParameter, "no such beam"),
-        (Peculiar("a", "b"), RuntimeError, "Peculiar: ab"),
-    ],
-)
-def test_a_failing_batch_fails_alone(error: Exception, kind: type[Exception], text: str) -> None:
-    echo = Echo()
-    echo.errors["B"] = error
-    with running(echo, max_batch=3) as batcher, queued(batcher, echo, *"abcd") as futures:
-        echo.go()
-        failures = [future.exception(WAIT_S) for future in futures[:3]]
-        assert text_of(futures[3]) == "D"
-    assert [(type(failure), str(failure)) for failure in failures] == [(kind, text)] * 3
-    # one for each: whoever raises an exception prolongs its traceback
-    assert len({id(failure) for failure in failures}) == 3
-    for failure in failures:
-        assert failure
-        assert failure.__cause__ is error
-        assert "raise self.errors[picture]" in "".join(traceback.format_exception(failure))
-
-
-def test_a_failed_batch_leaves_nothing_in_memory() -> None:
-    """Without the help of the collector, which comes too late for a GPU."""
-    echo = Echo()
-    echo.errors["BOOM"] = ValueError("boom")
-    gc.disable()
-    try:
-        with running(echo) as batcher, batcher.admit() as place:
-            future = place.submit("boom", BEAMS)
-            failure = future.exception(WAIT_S)
-            assert ask(batcher, "next") == "NEXT"  # Echo looks whether the tensor is gone
-    finally:
-        gc.enable()
-    assert isinstance(failure, ValueError)
-
-
-@pytest.mark.parametrize(("picture", "n_results"), [("lose", 1), ("double", 3)])
-def test_a_wrong_number_of_results_is_no_answer(picture: str, n_results: int) -> None:
-    echo = Echo()
-    with running(echo) as batcher:
-        with queued(batcher, echo, "a", picture) as futures:
-            echo.go()
-            for future in futures:
-                with pytest.raises(RuntimeError, match=f"{n_results} results for 2 pictures"):
-                    future.result(WAIT_S)
-        assert ask(batcher, "next") == "NEXT"
-
-
-def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered() -> None:
-    echo = Echo(fits=3)
-    pictures = [str(i) for i in range(12)]
-    with running(echo) as batcher, queued(batcher, echo, *pictures) as futures:
-        echo.go()
-        assert [text_of(future) for future in futures] == pictures
-    assert echo.tried == [1, 8, 4, 2, 2, 2, 2, 2, 2]
-
-
-def test_the_size_comes_back() -> None:
-    echo = Echo(fits=1)
-    with running(echo, max_batch=2) as batcher:
-        with queued(batcher, echo, *"ab") as futures:
-            echo.go()
-            assert [text_of(future) for future in futures] == ["A", "B"]
-        assert echo.tried == [1, 2, 1, 1]
-        echo.fits = 2
-        for i in range(RECOVERY_BATCHES):
-            ask(batcher, str(i))
-        with queued(batcher, echo, *"cd") as futures:
-            echo.go()
-            assert [text_of(future) for future in futures] == ["C", "D"]
-    assert echo.tried[-2:] == [1, 2]
-
-
-def test_a_single_picture_that_does_not_fit_fails_alone() -> None:
-    echo = Echo(fits=0)
-    with running(echo) as batcher:
-        with queued(batcher, echo, *"abc") as futures:
-            echo.go()
-            for future in futures:
-                with pytest.raises(Overloaded, match="memory") as refused:
-                    future.result(WAIT_S)
-                assert refused.value.retry_after_s
-        echo.fits = 1
-        assert ask(batcher, "next") == "NEXT"
-
-
-def test_who_gives_up_while_a_batch_is_halved_is_dropped() -> None:
-    echo = Echo(fits=1)
-    with running(echo, max_batch=2) as batcher, queued(batcher, echo, *"ab") as futures:
-        futures[0].add_done_callback(lambda _: futures[1].cancel())  # in the device's thread, after the first
-        echo.go()
-        assert text_of(futures[0]) == "A"
-        assert ask(batcher, "c") == "C"
-    assert echo.batches == [["FIRST"], ["A"], ["C"]]
 
 
 def test_places_are_counted_at_the_door() -> None:
