@@ -18,7 +18,6 @@ from services.captioning.captioner import LoadProgress, ReportProgress
 from services.captioning.convert import refused_objects
 from services.captioning.hashes import ChangedFile, check_unchanged
 
-ANEW = "Delete the file; it is then downloaded anew"
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 CHUNK_BYTES = 1 << 20
@@ -31,6 +30,13 @@ class ModelLoadError(RuntimeError):
 def cached_path(url: str) -> Path:
     """Where LAVIS, timm and torch.hub look for the checkpoint at `url`: $TORCH_HOME/hub/checkpoints."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+
+
+def cure_for(path: Path) -> str:
+    """What to do about a checkpoint that cannot be used."""
+    if path.is_relative_to(torch.hub.get_dir()):
+        return "Delete the file; it is then downloaded anew"
+    return "Restore the file from where it came"
 
 
 def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
@@ -47,7 +53,7 @@ def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
     except ChangedFile as exc:
         raise ModelLoadError(str(exc)) from exc
     except OSError as exc:
-        raise ModelLoadError(f"{path} cannot be read: {exc}. {ANEW}") from exc
+        raise ModelLoadError(f"{path} cannot be read: {exc}. {cure_for(path)}") from exc
     return path
 
 
@@ -110,7 +116,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     # AttributeError: no dictionary of tensors
     except (OSError, RuntimeError, EOFError, AttributeError, SafetensorError) as exc:
         why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
-        raise ModelLoadError(f"{path} is not a whole checkpoint: {why}. {ANEW}") from exc
+        raise ModelLoadError(f"{path} is not a whole checkpoint: {why}. {cure_for(path)}") from exc
 
 
 def _download(url: str, part: Path, report: ReportProgress) -> None:

@@ -16,7 +16,7 @@ from services.captioning.captioner import (
     Picture,
     ReportProgress,
 )
-from services.captioning.checkpoints import ANEW, ModelLoadError, ensure_checkpoint, read_weights
+from services.captioning.checkpoints import ModelLoadError, cure_for, ensure_checkpoint, read_weights
 from services.captioning.devices import choose_device
 
 ENGINE = "lavis"
@@ -111,7 +111,9 @@ def _check_complete(model: torch.nn.Module, checkpoint: Path, held: dict[str, to
     bad = sorted(name for name, shape in trained.items() if held.get(name) != shape)
     if bad:
         names = ", ".join(bad[:8])
-        raise ModelLoadError(f"{checkpoint} lacks {len(bad)} weights of the model's shapes: {names}. {ANEW}")
+        raise ModelLoadError(
+            f"{checkpoint} lacks {len(bad)} weights of the model's shapes: {names}. {cure_for(checkpoint)}"
+        )
 
 
 def _precision(model: torch.nn.Module) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from services.captioning.blip.model import Blip, BlipModel
-from services.captioning.checkpoints import ANEW, ModelLoadError, read_weights
+from services.captioning.checkpoints import ModelLoadError, cure_for, read_weights
 
 # LAVIS's names (timm's and BERT's) -> ours, in this order
 _NAMES = (
@@ -69,7 +69,9 @@ def load_blip(model: BlipModel, path: Path) -> Blip:
     if faults:
         more = "; …" if len(faults) > MOST_NAMED else ""
         listed = "; ".join(sorted(faults)[:MOST_NAMED])
-        raise ModelLoadError(f"{path} does not fit the model in {len(faults)} places: {listed}{more}. {ANEW}")
+        raise ModelLoadError(
+            f"{path} does not fit the model in {len(faults)} places: {listed}{more}. {cure_for(path)}"
+        )
     blip.load_state_dict(held, assign=True)
     return blip.eval().requires_grad_(False)
 

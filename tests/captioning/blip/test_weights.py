@@ -59,7 +59,7 @@ def test_another_shape_is_named(weights: dict[str, torch.Tensor], tmp_path: Path
 
 
 def test_many_faults_are_counted_and_some_are_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"in \d\d\d places: has .*lacks .*; …\. Delete the file"):
+    with pytest.raises(ModelLoadError, match=r"in \d\d\d places: has .*lacks .*; …\. Restore the file"):
         load({"text_proj.weight": weights[MISSING]}, tmp_path)
 
 
