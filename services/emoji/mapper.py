@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from services.emoji.words import clauses, is_stop_phrase
 
+MUTE = ""  # instead of an emoji: the phrase yields nothing, and none of its words does
+EDGE = "."  # in a context: the beginning or the end of a clause, where no word is
+
 
 @dataclass(frozen=True)
 class EmojiPair:
@@ -14,39 +17,101 @@ class EmojiPair:
     word: str
 
 
+@dataclass(frozen=True)
+class Segment:
+    """What the mapper made of some neighbouring words of a caption."""
+
+    words: tuple[str, ...]
+    key: str  # the entry that decided; "" where there is none, and then `words` is one word
+    emoji: str  # "" where nothing is given
+
+
+def split_context(key: str) -> tuple[list[str], str, list[str]]:
+    """
+    >>> split_context("pour [hot water] on")
+    (['pour'], 'hot water', ['on'])
+    """
+    before, _, rest = key.partition("[")
+    phrase, _, after = rest.partition("]")
+    return before.split(), phrase, after.split()
+
+
 class EmojiMapper:
     """Finds the map's words and phrases in captions, the longest phrase first. Safe to share by threads.
 
-    `entries` holds every form that is to be found -> its emoji, as `EmojiMap.entries` does: lower case,
-    words joined by one space, inflected forms included. Function words map to nothing, whatever it says.
+    `entries` holds every form that is to be found -> its emoji, as `EmojiMap.entries` does: lower case, words
+    joined by one space, inflected forms included. A form with a part in brackets ("a [watch]") is a context: that
+    part maps where the other words stand around it, which stay free for other entries; the context of most words
+    wins, and any context over the bare word. MUTE as an emoji yields nothing. Function words map to nothing,
+    whatever `entries` says.
     """
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._emojis: dict[str, str] = {}
-        self._longest_from: dict[str, int] = {}  # first word -> words in the longest phrase it begins
-        for phrase, emoji in entries.items():
+        # first word -> second word -> words in the longest phrase that begins so
+        self._longest_from: dict[str, dict[str, int]] = {}
+        shapes: dict[str, set[tuple[int, int]]] = {}
+        for key, emoji in entries.items():
+            before, phrase, after = split_context(key) if "[" in key else ([], key, [])
             words = phrase.split()
             if is_stop_phrase(words):
                 continue
-            self._emojis[phrase] = emoji
-            self._longest_from[words[0]] = max(len(words), self._longest_from.get(words[0], 0))
+            self._emojis[key] = emoji
+            longest = self._longest_from.setdefault(words[0], {})
+            if len(words) > 1:
+                longest[words[1]] = max(len(words), longest.get(words[1], 0))
+            if before or after:
+                shapes.setdefault(phrase, set()).add((len(before), len(after)))
+        # phrase in brackets -> how many words its contexts have before and after it, the most words first
+        self._shapes = {phrase: sorted(found, key=lambda s: (-sum(s), -s[0])) for phrase, found in shapes.items()}
 
     def map(self, caption: str) -> list[EmojiPair]:
         """The pairs of a caption: one for each distinct word, in order of first appearance; never raises."""
         found: dict[str, str] = {}
-        for words in clauses(caption):
-            start = 0
-            while start < len(words):
-                phrase = self._longest_phrase(words, start)
-                if phrase:
-                    found.setdefault(phrase.replace(" ", "_"), self._emojis[phrase])
-                start += 1 + phrase.count(" ")
+        for clause in clauses(caption):
+            words = [EDGE, *clause, EDGE]
+            for start, end, _, emoji in self._matches(words):
+                if emoji != MUTE:
+                    found.setdefault("_".join(words[start:end]), emoji)
         return [EmojiPair(emoji=emoji, word=word) for word, emoji in found.items()]
 
-    def _longest_phrase(self, words: list[str], start: int) -> str:
-        """The longest phrase of the map that begins at `start`; "" when there is none."""
-        for length in range(self._longest_from.get(words[start], 0), 0, -1):
-            phrase = " ".join(words[start : start + length])
-            if phrase in self._emojis:
-                return phrase
-        return ""
+    def segments(self, caption: str) -> list[Segment]:
+        """All words of a caption in order, mapped or not, with the entries that decided."""
+        segments = []
+        for clause in clauses(caption):
+            words, after = [EDGE, *clause, EDGE], 1
+            for start, end, key, emoji in self._matches(words):
+                segments += [Segment((word,), "", "") for word in words[after:start]]
+                segments.append(Segment(tuple(words[start:end]), key, emoji))
+                after = end
+            segments += [Segment((word,), "", "") for word in words[after:-1]]
+        return segments
+
+    def _matches(self, words: list[str]) -> list[tuple[int, int, str, str]]:
+        """(start, end, key, emoji) of all that a clause matches, in order; `words` has an EDGE at both ends."""
+        matches, start, stop = [], 1, len(words) - 1
+        while start < stop:
+            after = start + 1
+            longest = self._longest_from.get(words[start])
+            if longest is None:
+                start = after
+                continue
+            for end in range(min(start + longest.get(words[after], 1), stop), start, -1):
+                phrase = " ".join(words[start:end])
+                key = self._context_key(phrase, words, start, end) if phrase in self._shapes else phrase
+                emoji = self._emojis.get(key)
+                if emoji is not None:
+                    matches.append((start, end, key, emoji))
+                    after = end
+                    break
+            start = after
+        return matches
+
+    def _context_key(self, phrase: str, words: list[str], start: int, end: int) -> str:
+        """The key of the first context that words[start:end] stands in; `phrase` itself where there is none."""
+        for before, after in self._shapes[phrase]:
+            if before <= start and end + after <= len(words):
+                key = " ".join((*words[start - before : start], f"[{phrase}]", *words[end : end + after]))
+                if key in self._emojis:
+                    return key
+        return phrase

@@ -1,21 +1,21 @@
-"""The map that comes with the project: what it must know, and that each of its values is one emoji."""
+"""The map that comes with the project: what it must know, and what it must not say."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
-import regex  # type: ignore[import-untyped]
 
+from services.emoji.emojis import all_emojis
 from services.emoji.inflect import noun_forms
 from services.emoji.map_file import EmojiMap, load_map
-from services.emoji.mapper import EmojiMapper
+from services.emoji.mapper import EDGE, EmojiMapper, split_context
+from services.emoji.words import STOP_WORDS
 from training.things import THINGS, Thing
 
-MAP_PATH = Path(__file__).parents[2] / "emoji_map.yaml"
-
-# Unicode TR51, fully-qualified forms alone: what is text by default is followed by U+FE0F, or by a skin tone.
-_DRAWN = r"(?:(?!\p{Regional_Indicator})\p{Emoji_Presentation}|\p{Extended_Pictographic}\uFE0F)"
-_PART = rf"{_DRAWN}\p{{Emoji_Modifier}}?"
-ONE_EMOJI = regex.compile(rf"(?:{_PART}(?:\u200D{_PART})*|[0-9#*]\uFE0F\u20E3|\p{{Regional_Indicator}}{{2}})")
+ROOT = Path(__file__).parents[2]
+MAP_PATH = ROOT / "emoji_map.yaml"
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +66,52 @@ def test_every_drawn_thing(mapper: EmojiMapper, thing: Thing) -> None:
         ("a polar bear", [("polar_bear", "🐻‍❄️")]),
         ("a stop sign", [("stop_sign", "🛑")]),
         ("two parking meters", [("parking_meters", "🅿️")]),
-        ("a computer mouse", [("computer_mouse", "🖱️")]),
+        ("the living room", [("living_room", "🛋️")]),
+        ("two baseball players", [("baseball_players", "⚾")]),
+        ("a couch potato, couch potatoes", []),
         ("orange cones", [("orange_cones", "🚧")]),
-        ("the base runner at home plate", [("home_plate", "⚾")]),
+        ("the base runner at home plate", [("base_runner", "⚾"), ("home_plate", "⚾")]),
         ("a wet suit", [("wet_suit", "🤿")]),
-        ("a bow tie", [("bow_tie", "👔")]),
-        # words that mean too much to be mapped
-        ("a living thing", []),
-        ("a bat, a pen and a watch", []),
-        ("parked in the back on the right side", []),
-        ("a light in a can by a crane", []),
-        ("a glass with glasses", []),
-        ("flying and sitting", []),
+        ("a coffee table", []),
+        # words whose neighbours decide
+        ("a batter holding a bat", [("batter", "⚾"), ("bat", "⚾")]),
+        ("bats flying at night", [("bats", "🦇"), ("night", "🌃")]),
+        ("a laptop and a mouse", [("laptop", "💻"), ("mouse", "🖱️")]),
+        ("a cat and a mouse", [("cat", "🐈"), ("mouse", "🐁")]),
+        ("a black tie", [("tie", "👔")]),
+        ("a tie dye shirt", [("shirt", "👕")]),
+        ("a boy with glasses", [("boy", "👦"), ("glasses", "👓")]),
+        ("glasses of beer", [("glasses", "🍺"), ("beer", "🍺")]),
+        ("some glasses", [("glasses", "🥛")]),
+        ("a glass table", []),
+        ("a glass of wine", [("glass", "🍷"), ("wine", "🍷")]),
+        ("riding a wave", [("wave", "🌊")]),
+        ("two women wave at a car", [("women", "👩"), ("wave", "👋"), ("car", "🚗")]),
+        ("cows in a pen", [("cows", "🐄")]),
+        ("writing with a pen", [("pen", "🖊️")]),
+        ("wearing a watch", [("watch", "⌚")]),
+        ("a man watches a dog", [("man", "🧑"), ("watches", "👀"), ("dog", "🐕")]),
+        ("a construction crane", [("construction_crane", "🏗️")]),
+        ("a crane", []),
+        ("a bench in the park", [("bench", "🪑"), ("park", "🏞️")]),
+        ("a parked car, trucks parking", [("car", "🚗"), ("trucks", "🚚")]),
+        ("a dog can swim", [("dog", "🐕"), ("swim", "🏊")]),
+        ("a trash can", [("trash_can", "🗑️")]),
+        ("an orange and white cat", [("cat", "🐈")]),
+        ("an apple and an orange", [("apple", "🍎"), ("orange", "🍊")]),
+        ("two oranges", [("oranges", "🍊")]),
+        ("wild turkeys", [("turkeys", "🦃")]),
+        ("the right side at the back, on his back", []),
+        ("a light brown bag", [("bag", "👜")]),
+        ("a light on the wall", [("light", "💡")]),
+        ("a green apple", [("apple", "🍏")]),
+        ("a baby elephant next to a baby", [("elephant", "🐘"), ("baby", "👶")]),
+        ("giraffes walking past people walking", [("giraffes", "🦒"), ("people", "👥"), ("walking", "🚶")]),
         # inflected
         ("leaves", [("leaves", "🍃")]),
         ("children smiling", [("children", "🧒"), ("smiling", "😊")]),
         ("women who swam", [("women", "👩"), ("swam", "🏊")]),
-        ("knives, mice and geese", [("knives", "🔪"), ("geese", "🪿")]),
+        ("knives and geese", [("knives", "🔪"), ("geese", "🪿")]),
         # where the drawn scenes are
         ("on the grass", [("grass", "🌿")]),
         ("in the snow", [("snow", "❄️")]),
@@ -98,23 +127,43 @@ def test_captions(mapper: EmojiMapper, caption: str, expected: list[tuple[str, s
     assert rows(mapper, caption) == expected
 
 
-def test_every_value_is_one_emoji(bundled: EmojiMap) -> None:
-    assert [(k, v) for k, v in bundled.entries.items() if not ONE_EMOJI.fullmatch(v)] == []
+def test_every_entry_decides_its_own_text(bundled: EmojiMap, mapper: EmojiMapper) -> None:
+    """Nothing in the map is without effect, and nothing that could map is swallowed by another entry."""
+    for key, emoji in bundled.entries.items():
+        before, phrase, after = split_context(key) if "[" in key else ([], key, [])
+        text = " ".join(word for word in (*before, phrase, *after) if word != EDGE)
+        segments = {segment.key: segment for segment in mapper.segments(text)}
+        if "[" in key:
+            assert key in segments
+        else:
+            assert rows(mapper, text) == ([(phrase.replace(" ", "_"), emoji)] if emoji else [])
 
 
-@pytest.mark.parametrize("text", ["", "a", "🐕🐕", "🐕 ", "☀", "1", "🐕\ufe0f\ufe0f", "🇺", "🧑‍"])
-def test_what_is_not_one_emoji(text: str) -> None:
-    assert not ONE_EMOJI.fullmatch(text)
-
-
-def test_every_phrase_comes_out_of_its_own_text(bundled: EmojiMap, mapper: EmojiMapper) -> None:
-    for phrase, emoji in bundled.entries.items():
-        assert rows(mapper, phrase) == [(phrase.replace(" ", "_"), emoji)]
+def test_it_is_of_the_size_and_kind_that_is_promised(bundled: EmojiMap) -> None:
+    shown = {emoji for emoji in bundled.entries.values() if emoji}
+    assert len(bundled.entries) > 5_000
+    assert shown <= all_emojis()
+    assert len(shown) > 600
+    assert STOP_WORDS.isdisjoint(bundled.entries)
+    assert len(bundled.canaries) >= 50
 
 
 def test_plurals_of_things_are_made_not_written() -> None:
     written = MAP_PATH.read_text(encoding="utf-8")
     for thing in THINGS:
         assert thing.plural in (thing.singular, *noun_forms(thing.singular))
-        if thing.plural != thing.singular:
-            assert f'"{thing.plural}":' not in written
+        if thing.plural not in (thing.singular, "oranges"):
+            assert not re.search(rf'^  "{thing.plural}":', written, re.MULTILINE)
+
+
+def test_the_sample_of_captions_that_people_judged(mapper: EmojiMapper) -> None:
+    gold = SHARED / "emoji_gold_dev.jsonl"
+    if not gold.exists():
+        pytest.skip("the judged captions are not part of the project")
+    lost = []
+    for line in gold.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        words = {word for word, _ in rows(mapper, row["caption"])}
+        lost += [want["word"] for want in row["expect"] if words.isdisjoint({want["word"], *want.get("alt", [])})]
+        lost += [trap["word"] for trap in row["forbid"] if not trap.get("emoji") and trap["word"] in words]
+    assert lost == []

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.emoji.map_file import MapFileError, load_map
-from services.emoji.mapper import EmojiMapper
+from services.emoji.map_file import EmojiMap, MapFileError, load_map, parse_map
+from services.emoji.mapper import EmojiMapper, EmojiPair
 
 GOOD = """\
 version: "7"
@@ -102,14 +102,51 @@ HEAD = 'version: "1"\n'
         (HEAD + 'nouns:\n  "": "🐕"\n', 3, "not lower-case words"),
         (HEAD + 'nouns:\n  "?": "❓"\n', 3, "not lower-case words"),
         (HEAD + 'nouns:\n  "no": "🚫"\n', 3, "'no' is a stop word, which never maps"),
-        (HEAD + 'nouns: &a\n  "dog": "🐕"\nexact:\n  <<: *a\n', 5, "key << is not a string"),
+        (HEAD + 'nouns:\n  <<: "🐕"\n', 3, "key << is not a string"),
+        (HEAD + 'nouns: &a\n  "dog": "🐕"\nexact:\n  <<: *a\n', 2, "anchors (&) and aliases (*)"),
+        (HEAD + 'nouns:\n  "dog": &a "🐕"\n', 3, "anchors (&) and aliases (*)"),
+        (HEAD + 'nouns:\n  "dog": *a\n', 3, "anchors (&) and aliases (*)"),
         (HEAD + 'nouns: {"dog": "🐕"\n', 3, "not YAML"),
-        (HEAD + 'nouns: *missing\n', 2, "not YAML"),
+        (HEAD + "nouns: *missing\n", 2, "anchors (&) and aliases (*)"),
         (HEAD + '---\nversion: "2"\n', 2, "not YAML"),
         (HEAD + "nouns: !!python/name:os.system {}\n", None, "there are no entries"),
         ("\x00", None, "not YAML"),
         (b"\xff\xfe\xfd", None, "not UTF-8 text"),
-        ("[" * 100_000, 1, "a list or mapping where"),  # recursion would end the process
+        ("[" * 100_000, 1, "the file must hold"),  # recursion would end the process
+        (HEAD + "nouns: {a: " + "[" * 100_000, 2, "a list or mapping where"),
+        (HEAD + "nouns: [" + "{a: " * 100_000, 2, "a list or mapping where"),
+        # values
+        (HEAD + 'nouns:\n  "dog": "dog"\n', 3, "the value of 'dog', 'dog', is not exactly one emoji"),
+        (HEAD + 'nouns:\n  "dog": "🐕🐕"\n', 3, "is not exactly one emoji"),
+        (HEAD + 'nouns:\n  "dog": "🐕 x"\n', 3, "is not exactly one emoji"),
+        (HEAD + 'nouns:\n  "sun": "☀"\n', 3, "is not fully qualified; write '☀️'"),
+        (HEAD + 'nouns:\n  "tree": "🪾"\n', 3, "of Unicode Emoji 15.1 or earlier"),
+        # sizes
+        (HEAD + f'nouns:\n  "{"a" * 81}": "🐕"\n', 3, "a key of more than 80 characters"),
+        (HEAD + f'nouns:\n  "dog": "{"🐕" * 41}"\n', 3, "a value of more than 40 characters"),
+        (f'version: "{"1" * 65}"\n', 1, "a version of more than 64 characters"),
+        (HEAD + "#" * 2 * 1024 * 1024, None, "larger than 2097152 bytes"),
+        # contexts
+        (HEAD + 'contexts:\n  "watch": "⌚"\n', 3, "is no context; write one like"),
+        (HEAD + 'contexts:\n  "[watch]": "⌚"\n', 3, "is no context"),
+        (HEAD + 'contexts:\n  "a [watch": "⌚"\n', 3, "is no context"),
+        (HEAD + 'contexts:\n  "a [watch] [b]": "⌚"\n', 3, "more than lower-case words around"),
+        (HEAD + 'contexts:\n  "A [watch]": "⌚"\n', 3, "more than lower-case words around"),
+        (HEAD + 'contexts:\n  "a . [watch]": "⌚"\n', 3, "more than lower-case words around"),
+        (HEAD + 'contexts:\n  "a [Watch]": "⌚"\n', 3, "is not lower-case words"),
+        (HEAD + 'contexts:\n  "a [the]": "⌚"\n', 3, "'the' is a stop word"),
+        (HEAD + 'nouns:\n  "a [watch]": "⌚"\n', 3, "is not lower-case words"),
+        # muted phrases
+        (HEAD + 'mute: "dog"\n', 2, "section 'mute' must hold `- phrase` lines"),
+        (HEAD + 'mute:\n  "dog": "🐕"\n', 3, "section 'mute' must hold `- phrase` lines"),
+        (HEAD + "mute:\n  - 2\n", 3, "a muted phrase is not a string"),
+        (HEAD + 'mute:\n  - "dog"\n  - "dog"\n', 4, "'dog' stands in line 3 already"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\nmute:\n  - "dog"\n', 5, "'dog' has another emoji in line 3"),
+        # canaries
+        (HEAD + 'nouns:\n  "dog": "🐕"\ncanaries:\n  "a dog": "cat 🐈"\n', 5, "canary 'a dog' gives dog 🐕"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\ncanaries:\n  "a cat": "cat 🐈"\n', 5, "canary 'a cat' gives nothing"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\ncanaries:\n  "a dog": "dog"\n', 5, "a canary's value is"),
+        (HEAD + 'nouns:\n  "dog": "🐕"\ncanaries:\n  "a dog": 2\n', 5, "is not a string"),
     ],
 )
 def test_errors_say_file_line_and_reason(
@@ -119,6 +156,34 @@ def test_errors_say_file_line_and_reason(
     place = f"{path}:{line}: " if line else f"{path}: "
     with pytest.raises(MapFileError, match=f"^{re.escape(place)}.*{re.escape(reason)}"):
         load_map(path)
+
+
+def test_canaries_are_kept(tmp_path: Path) -> None:
+    canaries = 'canaries:\n  "a dog, a dog house": "dog 🐕"\n  "nothing": ""\n'
+    content = f'{HEAD}nouns:\n  "dog": "🐕"\nmute:\n  - "dog house"\n{canaries}'.encode()
+    assert parse_map(content, "somewhere") == EmojiMap(
+        version="1",
+        entries={"dog": "🐕", "dogs": "🐕", "dog house": "", "dog houses": ""},
+        source="somewhere",
+        sha256=hashlib.sha256(content).hexdigest(),
+        nouns={"dog": "dog", "dogs": "dog"},
+        canaries={"a dog, a dog house": (EmojiPair(emoji="🐕", word="dog"),), "nothing": ()},
+    )
+
+
+def test_what_is_no_mistake() -> None:
+    said_twice = HEAD + 'nouns:\n  "wave": "🌊"\nverbs:\n  "wave": "🌊"\n'
+    bare = HEAD + "nouns:\n  dog: 🐕\nmute: [hot day, 'a [hot dog] .']\n"
+    assert parse_map(said_twice.encode(), "x").entries["waving"] == "🌊"
+    assert parse_map(bare.encode(), "x").entries == {
+        "dog": "🐕", "dogs": "🐕", "hot day": "", "hot days": "", "a [hot dog] .": ""
+    }  # fmt: skip
+
+
+def test_too_many_entries() -> None:
+    many = HEAD + "exact:\n" + "".join(f'  "x{n}": "🐕"\n' for n in range(20_001))
+    with pytest.raises(MapFileError, match=r"^x:20003: more than 20000 entries"):
+        parse_map(many.encode(), "x")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 import random
-import time
 
 import pytest
 
-from services.emoji.mapper import EmojiMapper, EmojiPair
+from services.emoji.mapper import EmojiMapper, EmojiPair, Segment
 from services.emoji.words import STOP_WORDS, clauses
 
 ENTRIES = {
@@ -120,10 +119,43 @@ def test_random_unicode_does_not_raise() -> None:
 
 
 def test_time_grows_with_the_length_of_the_text_alone() -> None:
-    mapper = EmojiMapper({"a" + " b" * 7: "🅱️"})
-    started = time.perf_counter()
-    assert mapper.map("a b b " * 30_000 + "-'" * 30_000) == []
-    assert time.perf_counter() - started < 5  # quadratic behaviour would take minutes
+    mapper = EmojiMapper({"a" + " b" * 7: "🅱️", "a b [b]": "🅱️"})
+    assert len(mapper.map("a b b " * 30_000 + "-'" * 30_000)) == 1  # takes hours if it grows with the square
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a watch", [("watch", "⌚")]),
+        ("to watch", [("watch", "👀")]),
+        ("watch", []),
+        ("a watch tower", [("tower", "🗼")]),  # the context of most words wins, here a muted one
+        ("a, watch", []),  # no context across punctuation
+        ("watch it", [("watch", "👁️")]),  # EDGE: where the clause begins
+        ("people, watch it", [("people", "👥"), ("watch", "👁️")]),
+        ("people watch it", [("people", "👥")]),
+        ("watch dogs", [("watch_dogs", "🐕")]),  # a longer phrase before any context
+        ("people to watch", [("people", "👥"), ("watch", "👀")]),  # words of a context stay free
+        ("dog house", []),
+        ("a house", [("house", "🏠")]),
+        ("dog dog house house", [("dog", "🐕"), ("house", "🏠")]),
+    ],
+)
+def test_contexts_and_mutes(caption: str, expected: list[tuple[str, str]]) -> None:
+    entries = {"a [watch]": "⌚", "to [watch]": "👀", ". [watch] it": "👁️", "watch dogs": "🐕", "people": "👥",
+               "a [watch] tower": "", "tower": "🗼", "dog house": "", "dog": "🐕", "house": "🏠"}  # fmt: skip
+    assert [(pair.word, pair.emoji) for pair in EmojiMapper(entries).map(caption)] == expected
+
+
+def test_segments_are_all_words_with_what_decided() -> None:
+    segments = EmojiMapper({"a [hot dog] on": "🌭", "fire": ""}).segments("A hot dog on fire, now")
+    assert segments == [
+        Segment(("a",), "", ""),
+        Segment(("hot", "dog"), "a [hot dog] on", "🌭"),
+        Segment(("on",), "", ""),
+        Segment(("fire",), "fire", ""),
+        Segment(("now",), "", ""),
+    ]
 
 
 def test_clauses() -> None:
