@@ -1,20 +1,31 @@
-"""A URL -> bytes, safely: public addresses only, bounded in size, time and redirects, nothing kept."""
+"""A URL -> bytes, safely: what the policy allows only, bounded in size, time and redirects, nothing kept.
+
+    URL ─▶ urls.parse ─▶ policy ─▶ resolver ─▶ policy ─▶ connection ─▶ body
+     ▲                  (port,                (every     (to an address     │
+     │                   name)                 address)   that was judged)  │
+     └──────────────────── a redirect is judged like a URL ◀────────────────┘
+"""
 
 import http.client
-import ipaddress
+import logging
 import os
 import socket
 import ssl
-from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import certifi
 
 from services.errors import UrlNotAllowed, UrlUnreachable
-from services.images.connection import Deadline, PinnedConnection, resolve
+from services.images.addresses import IPAddress
+from services.images.connection import PinnedConnection, ProxyRefusal
+from services.images.deadline import Deadline
 from services.images.limits import check_size
+from services.images.policy import UrlPolicy
+from services.images.resolver import LookUp, Resolver, system_look_up
+from services.images.urls import Target, join_url, parse_url
 
 MAX_REDIRECTS = 3
+LOOK_UP_TIMEOUT_S = 5.0
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CHUNK_BYTES = 64 * 1024
 _HEADERS = {
@@ -29,30 +40,39 @@ _HEADERS = {
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (socket.gaierror, "no such host"),
     (ssl.SSLError, "no secure connection with the server"),
+    (ProxyRefusal, "the proxy refused the connection"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionError, "the server closed the connection too early"),
     (http.client.IncompleteRead, "the server closed the connection too early"),
     (http.client.HTTPException, "the server's answer is not valid HTTP"),
 )
 
+logger = logging.getLogger(__name__)
+
 
 class UrlFetcher:
-    """Downloads images of at most `max_bytes`; `allow_private` opens home networks and this machine.
+    """Downloads images of at most `max_bytes` from where `policy` allows. Thread-safe.
 
-    `tls` says whose certificates are trusted; by default those that browsers trust.
+    proxy: `http://host:port`, through which everything goes. It must refuse private addresses itself, since it
+    looks up the names. tls: whose certificates are trusted; by default those that browsers trust. look_up: a
+    name -> its addresses; by default the system's. Proxies and passwords of the environment are not looked at.
     """
 
     def __init__(
         self,
         max_bytes: int,
+        policy: UrlPolicy | None = None,
+        proxy: str = "",
         connect_timeout_s: float = 10.0,
-        allow_private: bool = False,
         tls: ssl.SSLContext | None = None,
+        look_up: LookUp = system_look_up,
     ) -> None:
         self._max_bytes = max_bytes
+        self._policy = policy or UrlPolicy()
+        self._proxy = urlsplit(proxy) if proxy else None
         self._connect_timeout_s = connect_timeout_s
-        self._allow_private = allow_private
         self._tls = tls or ssl.create_default_context(cafile=certifi.where())
+        self._resolver = Resolver(look_up)
 
     def fetch(self, url: str, timeout_s: float) -> bytes:
         """The body behind `url`; looking up, connecting, redirects and reading take `timeout_s` at most.
@@ -70,28 +90,32 @@ class UrlFetcher:
             raise _unreachable(reason(exc)) from exc
 
     def _follow(self, url: str, deadline: Deadline) -> bytes:
+        target = parse_url(url)
         for _ in range(MAX_REDIRECTS + 1):
-            target = _parse(url)
             connection = self._connection(target, deadline)
             try:
-                connection.request("GET", target.path, headers=_HEADERS)
+                connection.request("GET", self._path(target), headers=_HEADERS)
                 with connection.getresponse() as response:
                     location = response.getheader("Location")
-                    if response.status not in _REDIRECTS or location is None:
+                    if response.status not in _REDIRECTS or not location:
                         return self._body(response)
-                url = _join(url, location)
             finally:
                 connection.close()
+            url = join_url(url, location)
+            previous, target = target, parse_url(url)
+            if (previous.scheme, target.scheme) == ("https", "http"):
+                logger.info("a redirect leads from https://%s to http://%s", previous.host, target.host)
         raise _unreachable(f"more than {MAX_REDIRECTS} redirects")
 
-    def _connection(self, target: "_Target", deadline: Deadline) -> PinnedConnection:
-        try:
-            addresses = resolve(target.host, target.port, deadline)
-        except ValueError:
-            raise _unreachable("the URL is not valid") from None
-        # One private answer among public ones is enough to refuse: which one is connected to is chance.
-        if not self._allow_private and not all(is_public(address) for address in addresses):
-            raise UrlNotAllowed
+    def _connection(self, target: Target, deadline: Deadline) -> PinnedConnection:
+        self._policy.check_target(target)
+        if self._proxy:
+            addresses = self._look_up(self._proxy.hostname or "", deadline)
+        elif target.address:
+            addresses = [target.address]
+        else:
+            addresses = self._look_up(target.host, deadline)
+            self._policy.check_addresses(target.host, addresses)
         return PinnedConnection(
             target.host,
             target.port,
@@ -99,7 +123,24 @@ class UrlFetcher:
             tls=self._tls if target.scheme == "https" else None,
             connect_timeout_s=self._connect_timeout_s,
             deadline=deadline,
+            proxy_port=self._proxy.port if self._proxy else None,
         )
+
+    def _look_up(self, host: str, deadline: Deadline) -> list[IPAddress]:
+        try:
+            return self._resolver.resolve(host, deadline.at_most(LOOK_UP_TIMEOUT_S))
+        except ValueError:  # the answer is no address, or the system cannot ask for such a name
+            raise UrlNotAllowed from None
+        except TimeoutError:
+            if deadline.is_over:
+                raise
+            raise _unreachable(f"its name was not found within {LOOK_UP_TIMEOUT_S:g} s") from None
+
+    def _path(self, target: Target) -> str:
+        if not self._proxy or target.scheme == "https":
+            return target.path
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        return f"http://{host}:{target.port}{target.path}"  # a proxy is told the whole URL
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         if response.status != 200:
@@ -117,16 +158,6 @@ class UrlFetcher:
         return bytes(body)
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet, by the tables of the `ipaddress` module."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.is_site_local:  # the predecessor of fc00::/7
-            return False
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
-
-
 def reason(exc: OSError | http.client.HTTPException) -> str:
     """Why a download failed, in words for the person who sent the URL."""
     if isinstance(exc, ssl.SSLCertVerificationError):
@@ -136,41 +167,6 @@ def reason(exc: OSError | http.client.HTTPException) -> str:
             return words
     # What remains comes from the network: "network is unreachable", "no route to host", …
     return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else "no connection"
-
-
-@dataclass(frozen=True)
-class _Target:
-    scheme: str
-    host: str
-    port: int
-    path: str  # with the query, percent-encoded
-
-
-def _parse(url: str) -> _Target:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii")
-        path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
-        if parts.query:
-            path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
-    except ValueError:
-        raise _unreachable("the URL is not valid") from None
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise UrlNotAllowed
-    if not host or not host.isprintable() or " " in host:
-        raise _unreachable("the URL is not valid")
-    default_port = 443 if parts.scheme == "https" else 80
-    return _Target(parts.scheme, host, default_port if port is None else port, path)
-
-
-def _join(url: str, location: str) -> str:
-    try:
-        # Headers arrive as Latin-1; many servers send UTF-8.
-        return urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
-    except ValueError:
-        raise _unreachable("it redirects to a URL that is not valid") from None
 
 
 def _unreachable(why: str) -> UrlUnreachable:

@@ -31,21 +31,21 @@ class FileReader:
         if not self._roots:
             raise FileNotAllowed("Reading files of the server is switched off: send the image or a URL")
         # Resolved at every call: a folder may be mounted, or a link changed, while the service runs.
-        roots = tuple(os.path.realpath(root) for root in self._roots)
-        places = _places_inside(path, roots)
+        real_roots = [os.path.realpath(root) for root in self._roots]
+        places = _places_inside(path, self._roots, real_roots)
         if not places:
             raise _outside()
         for resolved in places:
             fd = _open(resolved, path)
             if fd is not None:
-                return self._read_opened(fd, resolved, roots, path)
+                return self._read_opened(fd, resolved, real_roots, path)
         raise _missing(path)
 
-    def _read_opened(self, fd: int, resolved: str, roots: Sequence[str], path: str) -> bytes:
+    def _read_opened(self, fd: int, resolved: str, real_roots: Sequence[str], path: str) -> bytes:
         with os.fdopen(fd, "rb") as file:
             # Between resolving and opening, a folder on the way may have become a link that leads out: only
             # what is open now counts.
-            if not _is_inside(opened_path(fd, resolved), roots):
+            if not _is_inside(opened_path(fd, resolved), real_roots):
                 raise _outside()
             check_size(os.fstat(fd).st_size, self._max_bytes)
             try:
@@ -74,14 +74,20 @@ def opened_path(fd: int, resolved: str, fd_links: str = "/proc/self/fd") -> str:
     return again if same else ""
 
 
-def _places_inside(path: str, roots: Sequence[str]) -> list[str]:
-    """Where `path` may lead, links and `..` resolved, without what leads out of the roots."""
-    candidates = [path] if Path(path).is_absolute() else [*(f"{root}/{path}" for root in roots), path]
+def _places_inside(path: str, roots: Sequence[Path], real_roots: Sequence[str]) -> list[str]:
+    """Where `path` may lead, links and `..` resolved, without what leads out of the roots.
+
+    `..` is taken as it is written, and only what then lies in a root is resolved: resolving the rest would tell,
+    by what comes of it, which folders and links there are outside.
+    """
+    names_of_roots = [*map(str, roots), *real_roots]
     try:
-        resolved = [os.path.realpath(candidate) for candidate in candidates]
+        candidates = [Path(path)] if Path(path).is_absolute() else [base / path for base in (*roots, Path.cwd())]
+        written = [os.path.normpath(candidate) for candidate in candidates]
+        places = [os.path.realpath(place) for place in written if _is_inside(place, names_of_roots)]
     except (ValueError, OSError):  # what no path can hold, a NUL for one; or a deleted working directory
         return []
-    return [place for place in resolved if _is_inside(place, roots)]
+    return [place for place in places if _is_inside(place, real_roots)]
 
 
 def _open(resolved: str, path: str) -> int | None:

@@ -8,10 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+from services.images.policy import UrlPolicy
+
+# Every server of these tests, whatever port it has got.
+THIS_MACHINE = UrlPolicy(ports=range(1, 65536), hosts=("localhost",), networks=(IPv4Network("127.0.0.0/8"),))
+
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
+CERTIFICATE_OF_PHOTOS = Path(__file__).with_name("photos.pem")  # for photos.test
+EXPIRED_CERTIFICATE = Path(__file__).with_name("expired.pem")  # likewise
 PICTURE = bytes(range(256)) * 40
 
 
@@ -35,8 +44,8 @@ class Pictures(http.server.BaseHTTPRequestHandler):
             self._redirect("/echo", {"Set-Cookie": "a=b; Path=/"})
         elif path == "/chunked":
             self._chunks(int(query))
-        elif path == "/gzip":
-            self._answer(PICTURE, {"Content-Encoding": "gzip"})
+        elif path == "/encoded":
+            self._answer(PICTURE, {"Content-Encoding": query})
         elif path.startswith("/status/"):
             self._answer(PICTURE, status=int(path.removeprefix("/status/")))
         else:
@@ -65,25 +74,39 @@ class Pictures(http.server.BaseHTTPRequestHandler):
         """Silent: what a test expects to fail should not fill its output."""
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    accepted = 0  # connections
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        self.accepted += 1
+        return super().get_request()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Silent: clients under test hang up early."""
 
 
 @contextmanager
-def pictures(tls: bool = False) -> Iterator[int]:
-    """A server of `Pictures`; gives its port."""
-    with _Server(("127.0.0.1", 0), Pictures) as server:
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
+def pictures(certificate: Path | None = None, sni: list[str | None] | None = None) -> Iterator[int]:
+    """A server of `Pictures`; gives its port. sni: collects the names that clients ask for in their handshakes."""
+    server = Server(("127.0.0.1", 0), Pictures)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        if sni is not None:
+            context.sni_callback = lambda connection, name, _: sni.append(name)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield server.server_port
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield server.server_port
+            yield server
         finally:
             server.shutdown()
             thread.join()

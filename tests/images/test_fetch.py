@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.errors import CaptioningError, TooLarge, UrlNotAllowed, UrlUnreachable
-from services.images.fetch import UrlFetcher, is_public, reason
-from tests.images.servers import CERTIFICATE, PICTURE, drips, pictures, raw, says_nothing, sends
+from services.errors import TooLarge, UrlNotAllowed, UrlUnreachable
+from services.images.connection import ProxyRefusal
+from services.images.fetch import UrlFetcher, reason
+from tests.images.servers import CERTIFICATE, PICTURE, THIS_MACHINE, drips, pictures, raw, says_nothing, sends
 
 MAX_BYTES = 20_000
 
@@ -22,18 +23,13 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def tls_port() -> Iterator[int]:
-    with pictures(tls=True) as port:
+    with pictures(CERTIFICATE) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def fetcher() -> UrlFetcher:
-    return UrlFetcher(MAX_BYTES, connect_timeout_s=2, allow_private=True)
-
-
-@pytest.fixture(scope="module")
-def by_default() -> UrlFetcher:
-    return UrlFetcher(MAX_BYTES)
+    return UrlFetcher(MAX_BYTES, THIS_MACHINE, connect_timeout_s=2)
 
 
 def failure(fetcher: UrlFetcher, url: str, timeout_s: float = 5) -> str:
@@ -67,7 +63,6 @@ def test_an_answer_without_length_ends_with_the_connection(fetcher: UrlFetcher) 
         ("/echo?a=1&b=%20c", "GET /echo?a=1&b=%20c HTTP/1.1"),
         ("/echo?ä b", "GET /echo?%C3%A4%20b HTTP/1.1"),
         ("/echo?a=[1]|{2}#top", "GET /echo?a=%5B1%5D%7C%7B2%7D HTTP/1.1"),
-        ("/echo?x=\r\nInjected: 1", "GET /echo?x=Injected:%201 HTTP/1.1"),
         ("/cookie", "GET /echo HTTP/1.1"),
     ],
 )
@@ -88,14 +83,18 @@ def test_requests_are_clean(
     ("path", "why"),
     [
         ("/nothing", "the server answered 404"),
-        ("/status/204", "the server answered 204"),
+        ("/status/204", "the server answered 204"),  # B11
         ("/status/206", "the server answered 206"),
+        ("/status/304", "the server answered 304"),
+        ("/status/103", "the server answered 103"),
         ("/status/302", "the server answered 302"),  # without saying where to
         ("/status/500", "the server answered 500"),
-        ("/gzip", "the server compresses its answers"),
+        ("/encoded?gzip", "the server compresses its answers"),  # B05, whatever would come out of it; B06
+        ("/encoded?br", "the server compresses its answers"),
+        ("/encoded?zstd", "the server compresses its answers"),
+        ("/encoded?gzip,gzip", "the server compresses its answers"),
+        ("/encoded?identity,gzip", "the server compresses its answers"),
         ("/redirect?4/picture", "more than 3 redirects"),
-        ("/redirect_to?http://[broken", "it redirects to a URL that is not valid"),
-        ("/redirect_to?http://127.0.0.1:99999/", "the URL is not valid"),
     ],
 )
 def test_answers_without_a_picture_are_explained(
@@ -110,8 +109,10 @@ def test_a_redirect_loop_ends(fetcher: UrlFetcher) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,a", "gopher://a/", "//user:pw@127.0.0.1/"]
-)
+    "target",
+    ["file:///etc/passwd", "ftp://127.0.0.1/a", "data:,a", "gopher://a/", "//user:pw@127.0.0.1/", "http://[broken",
+     "//127.0.0.1:99999/", "//2130706433/", "//10.0.0.1/", "//%5C127.0.0.1/"],
+)  # fmt: skip
 def test_redirects_are_judged_like_urls(fetcher: UrlFetcher, site: str, target: str) -> None:
     with pytest.raises(UrlNotAllowed):
         fetcher.fetch(f"{site}/redirect_to?{target}", timeout_s=5)
@@ -131,14 +132,28 @@ def test_redirects_are_judged_like_urls(fetcher: UrlFetcher, site: str, target: 
             "the server closed the connection too early",
         ),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the server's answer is not valid HTTP"),
+        (PICTURE, "the server's answer is not valid HTTP"),  # B11: HTTP/0.9
         (b"HTTP/1.1 abc OK\r\n\r\n", "the server's answer is not valid HTTP"),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n", "the server's answer is not valid HTTP"),
-        (b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000, "the server's answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 10_000 + b"\r\n", "the server's answer is not valid HTTP"),  # B09
+        (b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1_000_000, "the server's answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 99, "the server's answer is not valid HTTP"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, "the server's answer is not valid HTTP"),
     ],
 )
 def test_broken_servers_are_explained(fetcher: UrlFetcher, answer: bytes, why: str) -> None:
     with raw(sends(answer)) as port:
         assert failure(fetcher, f"http://127.0.0.1:{port}/") == why
+
+
+@pytest.mark.parametrize("path", ["/encoded?identity", "/encoded?", "/encoded?Identity"])
+def test_what_is_not_compressed_may_say_so(fetcher: UrlFetcher, site: str, path: str) -> None:
+    assert fetcher.fetch(site + path, timeout_s=5) == PICTURE
+
+
+def test_no_more_is_read_than_was_announced(fetcher: UrlFetcher) -> None:
+    """B04: the picture is broken then, as the decoder will say; a length that is too large is among the above."""
+    with raw(sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + PICTURE)) as port:
+        assert fetcher.fetch(f"http://127.0.0.1:{port}/", timeout_s=5) == PICTURE[:100]
 
 
 ENDLESS = b"HTTP/1.0 200 OK\r\n\r\n"
@@ -147,9 +162,9 @@ ENDLESS = b"HTTP/1.0 200 OK\r\n\r\n"
 @pytest.mark.parametrize(
     "talk",
     [
-        sends(b"HTTP/1.1 200 OK\r\nContent-Length: 20001\r\n\r\n"),  # refused before any of it arrives
+        sends(b"HTTP/1.1 200 OK\r\nContent-Length: 20001\r\n\r\n"),  # B01: refused before any of it arrives
         sends(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"),
-        drips(ENDLESS, b"x" * 4096, pause_s=0),
+        drips(ENDLESS, b"x" * 4096, pause_s=0),  # B03; the next ones B02
         drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4098, pause_s=0),
         drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n", b"x" * 4096, pause_s=0),
         drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 4096, pause_s=0),
@@ -164,8 +179,8 @@ def test_large_answers_are_refused(fetcher: UrlFetcher, talk: Callable[[socket.s
 @pytest.mark.parametrize(
     "talk",
     [
-        says_nothing,
-        drips(ENDLESS, b"x", pause_s=0.1),
+        says_nothing,  # B08
+        drips(ENDLESS, b"x", pause_s=0.1),  # B07
         drips(ENDLESS, b"x", pause_s=1),
         drips(b"", b"H", pause_s=0.1),
         drips(b"HTTP/1.1 200 OK\r\nA: ", b"b", pause_s=0.1),
@@ -180,10 +195,7 @@ def test_slow_servers_are_left_at_the_deadline(
     fetcher: UrlFetcher, talk: Callable[[socket.socket], None]
 ) -> None:
     with raw(talk) as port:
-        started_s = time.monotonic()
-        why = failure(fetcher, f"http://127.0.0.1:{port}/", timeout_s=0.3)
-        assert time.monotonic() - started_s < 0.8
-    assert why == "timed out after 0.3 s"
+        assert failure(fetcher, f"http://127.0.0.1:{port}/", timeout_s=0.3) == "timed out after 0.3 s"
 
 
 def test_redirects_share_one_deadline(fetcher: UrlFetcher) -> None:
@@ -197,11 +209,9 @@ def test_redirects_share_one_deadline(fetcher: UrlFetcher) -> None:
 
 def test_a_server_that_never_finishes_the_tls_handshake_is_left(fetcher: UrlFetcher) -> None:
     with raw(says_nothing) as port:
-        started_s = time.monotonic()
-        impatient = UrlFetcher(MAX_BYTES, connect_timeout_s=0.3, allow_private=True)
+        impatient = UrlFetcher(MAX_BYTES, THIS_MACHINE, connect_timeout_s=0.3)
         assert failure(impatient, f"https://127.0.0.1:{port}/") == "no connection within 0.3 s"
         assert failure(fetcher, f"https://127.0.0.1:{port}/", timeout_s=0.4) == "timed out after 0.4 s"
-        assert time.monotonic() - started_s < 1.2
 
 
 def test_no_time_is_a_timeout(fetcher: UrlFetcher, site: str) -> None:
@@ -215,9 +225,7 @@ def test_a_refused_port(fetcher: UrlFetcher) -> None:
 
 
 def test_certificates_are_checked_by_name(tls_port: int) -> None:
-    trusting = UrlFetcher(
-        MAX_BYTES, 2, allow_private=True, tls=ssl.create_default_context(cafile=str(CERTIFICATE))
-    )
+    trusting = UrlFetcher(MAX_BYTES, THIS_MACHINE, tls=ssl.create_default_context(cafile=str(CERTIFICATE)))
     assert trusting.fetch(f"https://localhost:{tls_port}/picture", timeout_s=5) == PICTURE
     assert trusting.fetch(f"https://LOCALHOST:{tls_port}/redirect?2/picture", timeout_s=5) == PICTURE
     mismatch = "IP address mismatch, certificate is not valid for '127.0.0.1'"
@@ -233,48 +241,6 @@ def test_unknown_certificates_and_servers_without_tls(fetcher: UrlFetcher, tls_p
 
 
 @pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", "localhost", "LocalHost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0.0.0.0",
-     "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "10.0.0.1", "192.168.1.1", "172.16.0.1",
-     "169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255", "[fe80::1]", "[fc00::1]",
-     "１２７.0.0.1"],
-)  # fmt: skip
-def test_private_addresses_are_refused_by_default(by_default: UrlFetcher, site: str, host: str) -> None:
-    port = site.rsplit(":", 1)[1]
-    with pytest.raises(UrlNotAllowed):
-        by_default.fetch(f"http://{host}:{port}/picture", timeout_s=5)
-
-
-def test_only_http_and_https_without_passwords(fetcher: UrlFetcher, site: str) -> None:
-    port = site.rsplit(":", 1)[1]
-    for url in (
-        "file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "data:image/png;base64,AAAA", "javascript:alert(1)",
-        "/picture", "picture", "127.0.0.1/picture", "", "http:" * 2 + "//a/".replace("http", ""),
-        f"http://user:pw@127.0.0.1:{port}/picture", f"http://user@127.0.0.1:{port}/picture",
-        f"http://@127.0.0.1:{port}/picture",
-    ):  # fmt: skip
-        with pytest.raises((UrlNotAllowed, UrlUnreachable)) as raised:
-            fetcher.fetch(url, timeout_s=5)
-        assert isinstance(raised.value, UrlNotAllowed) or "not valid" in raised.value.message
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://", "http:///a.jpg", "http://[", "http://[::1", "http://[zz]/", "http://a:b/", "http://a:99999/",
-     "http://a:-1/", "http://" + "a" * 64 + ".example/", "http://" + "ä" * 64 + "/", "http://\ud800/",
-     "http://a/\ud800", "http://a\0b/", "http://..../", "http://℀/", "http://.example/"],
-)  # fmt: skip
-def test_impossible_urls_are_explained(fetcher: UrlFetcher, url: str) -> None:
-    assert failure(fetcher, url) == "the URL is not valid"
-
-
-def test_any_text_gives_an_error_of_ours(fetcher: UrlFetcher) -> None:
-    for url in ("\0", "http:", "http:a", "http://\n", "://", "http://%00/", "http://a b/", "HTTP://[::1%25lo]:1/"):
-        with pytest.raises(CaptioningError):
-            fetcher.fetch(url, timeout_s=1)
-
-
-@pytest.mark.parametrize(
     ("exc", "why"),
     [
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such host"),
@@ -283,44 +249,9 @@ def test_any_text_gives_an_error_of_ours(fetcher: UrlFetcher) -> None:
         (http.client.RemoteDisconnected("x"), "the server closed the connection too early"),
         (OSError(101, "Network is unreachable"), os.strerror(101).lower()),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), "no secure connection with the server"),
+        (ProxyRefusal(), "the proxy refused the connection"),
         (OSError("a reason without a number"), "no connection"),
     ],
 )
 def test_reasons_are_words(exc: OSError | http.client.HTTPException, why: str) -> None:
     assert reason(exc) == why
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("2606:4700::1111", True),
-        ("::ffff:8.8.8.8", True),
-        ("127.0.0.1", False),
-        ("10.1.2.3", False),
-        ("100.64.0.1", False),
-        ("169.254.169.254", False),
-        ("192.0.2.1", False),
-        ("198.18.0.1", False),
-        ("224.0.0.1", False),
-        ("239.255.255.255", False),
-        ("240.0.0.1", False),
-        ("255.255.255.255", False),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("::1", False),
-        ("::127.0.0.1", False),
-        ("::ffff:127.0.0.1", False),
-        ("::ffff:10.0.0.1", False),
-        ("2002:7f00:1::", False),
-        ("64:ff9b::7f00:1", False),
-        ("fc00::1", False),
-        ("fe80::1", False),
-        ("fe80::1%eth0", False),
-        ("fec0::1", False),
-        ("ff02::1", False),
-        ("2001:db8::1", False),
-    ],
-)
-def test_public_addresses(address: str, public: bool) -> None:
-    assert is_public(address) is public

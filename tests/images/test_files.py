@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.errors import CaptioningError, FileMissing, FileNotAllowed, TooLarge
+from services.images import files
 from services.images.files import FileReader, opened_path
 
 OUTSIDE = "This file is not allowed: only files inside the server's image folders are read"
@@ -13,7 +14,7 @@ OUTSIDE = "This file is not allowed: only files inside the server's image folder
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """Two image folders and what lies around them; `outside` holds a secret."""
-    for folder in ("images/holidays", "more", "outside", "images-not"):
+    for folder in ("images/holidays", "images/deep/er", "more", "outside", "images-not"):
         (tmp_path / folder).mkdir(parents=True)
     files = {
         "images/a.jpg": b"a",
@@ -34,6 +35,7 @@ def house(tmp_path: Path) -> Path:
         "images/link_out_missing": tmp_path / "outside/nothing.txt",
         "images/folder_out": tmp_path / "outside",
         "images/loop": "loop",
+        "images/link_folder": tmp_path / "images/deep/er",
         "images/dangling": "nothing.jpg",
         "outside/link_in": tmp_path / "images/a.jpg",
         "linked_root": tmp_path / "more",
@@ -58,8 +60,8 @@ def reader(house: Path) -> FileReader:
         ("{house}/images/with space é.jpg", b"space"),
         ("{house}/images/link_inside", b"sea"),
         ("{house}/images/link_to_other_root", b"b"),
-        ("{house}/outside/link_in", b"a"),
-        ("{house}/linked_root/b.jpg", b"b"),
+        ("{house}/no/such/folder/../../../images/a.jpg", b"a"),
+        ("{house}/images/link_folder/../a.jpg", b"a"),
         ("a.jpg", b"a"),
         ("holidays/sea.jpg", b"sea"),
         ("b.jpg", b"b"),
@@ -86,6 +88,9 @@ def test_files_inside_the_roots_are_read(
         "{house}/images-not/secret.txt",
         "{house}/images/link_out",
         "{house}/images/link_out_missing",
+        "{house}/outside/link_in",  # it leads inside, but that it is there is nobody's business
+        "{house}/linked_root/b.jpg",
+        "{house}/linked_root/nothing.jpg",
         "{house}/images/folder_out/secret.txt",
         "{house}/images/folder_out/nothing.txt",
         "{house}",
@@ -107,6 +112,20 @@ def test_everything_outside_gives_one_text_whether_it_exists_or_not(
     with pytest.raises(FileNotAllowed) as raised:
         reader.read(path.format(house=house))
     assert raised.value.message == OUTSIDE
+
+
+def test_what_is_outside_is_not_even_looked_at(house: Path) -> None:
+    """A path whose `..` lead back in gives the picture, whatever the folders outside are: links, or nothing."""
+    reader = FileReader([house / "images"], max_bytes=100)
+    (house / "sideways").symlink_to(house / "outside/nowhere/at/all")
+    for folder in ("sideways", "outside", "nothing"):
+        assert reader.read(f"{house}/{folder}/../images/a.jpg") == b"a"
+        assert reader.read(f"../{folder}/../images/a.jpg") == b"a"
+
+
+def test_a_root_that_is_a_link_may_be_named_by_either_name(house: Path) -> None:
+    reader = FileReader([house / "linked_root"], max_bytes=100)
+    assert reader.read(f"{house}/linked_root/b.jpg") == reader.read(f"{house}/more/b.jpg") == b"b"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +208,23 @@ def test_an_opened_file_is_judged_by_where_it_really_lies(house: Path, fd_links:
         assert opened_path(fd, resolved, fd_links) == str(house / "outside/secret.txt")
     finally:
         os.close(fd)
+
+
+def test_a_folder_that_is_swapped_for_a_link_before_the_file_is_opened(
+    reader: FileReader, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, really_open = house / "images/holidays", files._open
+    (folder / "secret.txt").write_bytes(b"inside")
+
+    def swap_and_open(resolved: str, path: str) -> int | None:
+        folder.rename(house / "images/aside")
+        folder.symlink_to(house / "outside")
+        return really_open(resolved, path)
+
+    assert reader.read("holidays/secret.txt") == b"inside"
+    monkeypatch.setattr(files, "_open", swap_and_open)
+    with pytest.raises(FileNotAllowed, match="only files inside"):
+        reader.read("holidays/secret.txt")
 
 
 def test_without_links_to_open_files_a_replaced_file_cannot_be_told(house: Path) -> None:

@@ -1,0 +1,3 @@
+from tests.images.internet import internet, site
+
+__all__ = ["internet", "site"]  # fixtures
