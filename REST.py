@@ -10,14 +10,20 @@ import sys
 from functools import partial
 
 from config.env_file import export_library_settings
+from config.models import short_name
 from config.settings import ENV_FILE, Settings, SettingsError
 from config.values import CHECKOUT
 from services.captioning.batcher import Batcher
 from services.captioning.captioner import Captioner, LoadCaptioner, ReportProgress
-from services.emoji.map_file import MapFileError, load_map
+from services.emoji.cache import default_cache_folder
+from services.emoji.in_use import MapHolder
+from services.emoji.map_file import MapFileError
+from services.emoji.refresher import open_map
+from services.emoji.sources import PUBLISHED_MAP_URL, FetchedFile, github_url, load_map_file
 from services.images.decode import decode
 from services.images.fetch import UrlFetcher
 from services.images.files import FileReader
+from services.images.policy import UrlPolicy
 from services.images.source import SourceReader
 from services.pipeline import Pipeline
 from services.web import app as web
@@ -40,10 +46,18 @@ def create_app() -> web.Application:
         logging.getLogger(ours).setLevel(settings.log_level.upper())
     for warning in settings.warnings:
         logger.warning(warning)
+    if settings.offline:  # before the device's thread imports the libraries that read the last two
+        os.environ.update(OFFLINE="true", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     batcher = Batcher(
-        [_loader(settings, device) for device in settings.devices], settings.queue_capacity, settings.max_batch
+        [_loader(settings, device) for device in settings.devices],
+        settings.queue_capacity,
+        settings.max_batch,
+        settings.model_call_timeout_s,
     )
-    application = web.create_app(_web_options(settings), _pipeline(settings, batcher))
+    emoji_maps, refresher = open_map(
+        settings.emoji_map, _map_url(settings), default_cache_folder(), _fetch_map, settings.emoji_map_refresh_s
+    )
+    application = web.create_app(_web_options(settings), _pipeline(settings, batcher, emoji_maps))
 
     def begin_drain() -> None:
         application.extensions["drain"].set()
@@ -52,6 +66,8 @@ def create_app() -> web.Application:
     application.extensions["begin_drain"] = begin_drain
     application.config["DRAIN_SECONDS"] = settings.drain_s
     batcher.start()
+    if refresher and settings.auto_update and not settings.offline:
+        refresher.start()
     return application
 
 
@@ -60,14 +76,29 @@ def _loader(settings: Settings, device: str) -> LoadCaptioner:
         # here, in the device's thread: importing torch takes seconds in which /health should answer
         from services.captioning.engines import load_captioner
 
-        return load_captioner(settings.model, settings.engine, device, report)
+        return load_captioner(settings.model, settings.engine, device, settings.precision, report)
 
     return load
 
 
-def _pipeline(settings: Settings, batcher: Batcher) -> Pipeline:
+def _map_url(settings: Settings) -> str:
+    """Where the emoji map is published; "" for nowhere. The project's own map replaces the bundled file alone."""
+    if settings.emoji_map_github:
+        return github_url(settings.emoji_map_github)
+    project_url = PUBLISHED_MAP_URL if settings.emoji_map == Settings.emoji_map else ""
+    return settings.emoji_map_url or project_url
+
+
+def _fetch_map(url: str, etag: str) -> FetchedFile | None:
+    # here, in the refresher's thread: importing requests takes time that a start does not have
+    from services.emoji.sync import MapFetcher
+
+    return MapFetcher().fetch(url, etag)
+
+
+def _pipeline(settings: Settings, batcher: Batcher, emoji_maps: MapHolder) -> Pipeline:
     reader = SourceReader(
-        UrlFetcher(settings.max_image_bytes, allow_private=settings.allow_private_urls),
+        UrlFetcher(settings.max_image_bytes, _url_policy(settings), settings.url_fetch_proxy),
         FileReader(settings.image_roots, settings.max_image_bytes),
         settings.max_image_bytes,
     )
@@ -75,10 +106,14 @@ def _pipeline(settings: Settings, batcher: Batcher) -> Pipeline:
         reader=reader,
         decode=partial(decode, max_pixels=settings.max_image_pixels),
         batcher=batcher,
-        emoji_map=load_map(settings.emoji_map),
+        emoji_maps=emoji_maps,
         decode_slots=settings.decode_slots,
         url_timeout_s=settings.url_timeout_s,
     )
+
+
+def _url_policy(settings: Settings) -> UrlPolicy:
+    return UrlPolicy(settings.url_allowed_ports, settings.url_allowed_hosts, settings.url_allowed_networks)
 
 
 def _web_options(settings: Settings) -> WebOptions:
@@ -89,12 +124,13 @@ def _web_options(settings: Settings) -> WebOptions:
         max_image_bytes=settings.max_image_bytes,
         request_timeout_s=settings.request_timeout_s,
         model=settings.model,
+        short_name=short_name(settings.model),
     )
 
 
 def main() -> None:
     try:
-        load_map(Settings.from_env().emoji_map)  # here already, for a plain message
+        load_map_file(Settings.from_env().emoji_map)  # here already, for a plain message
     except (SettingsError, MapFileError) as error:
         sys.exit(str(error))
     os.chdir(CHECKOUT)

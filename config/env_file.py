@@ -16,13 +16,16 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-# Names of the services that this one replaces, and of tools that would change what it needs to keep.
+# Names of the services that this one replaces, of settings that are gone, and of tools that would change what it
+# needs to keep.
 _REPLACED = {
     "API_HOST": "emojis come from a file now (EMOJI_MAP); the address to listen on is set by PRIVATE",
     "API_PORT": "emojis come from a file now (EMOJI_MAP); the port to listen on is set by PORT",
     "API_URL": "emojis come from a file now (EMOJI_MAP)",
     "API_TIMEOUT": "emojis come from a file now (EMOJI_MAP); time limits are set by REQUEST_TIMEOUT_SECONDS "
     "and URL_TIMEOUT_SECONDS",
+    "ALLOW_PRIVATE_URLS": "name what URLs may lead to by URL_ALLOWED_NETWORKS or URL_ALLOWED_HOSTS, and other "
+    "ports than 80 and 443 by URL_ALLOWED_PORTS",
     "MODEL_DIR": "downloaded weights are looked for in hub/checkpoints below TORCH_HOME: set that",
     "DISCORD_*": "this service has no Discord bot",
     "MYSQL_*": "this service has no database",

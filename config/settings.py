@@ -43,8 +43,14 @@ class Settings:
         "AUTO_UPDATE",
         True,
         kinds.BOOLEAN,
-        "Refresh the emoji map at the start. Accepted for files of the old service; "
-        "the map on disk is used until an update source is configured.",
+        "Refresh the emoji map at the start and every EMOJI_MAP_REFRESH_SECONDS, if EMOJI_MAP_URL or "
+        "EMOJI_MAP_GITHUB says from where. With false the last copy on disk is used, and no network.",
+    )
+    offline: bool = setting(
+        "OFFLINE",
+        False,
+        kinds.BOOLEAN,
+        "Download nothing, neither model files nor emoji maps; what is missing is named, and how to fetch it.",
     )
     model: str = setting(
         "MODEL",
@@ -63,6 +69,13 @@ class Settings:
         ("auto",),
         kinds.DEVICES,
         "Where the model runs; auto: the GPU if it works, else the CPU. Several GPUs share one queue.",
+    )
+    precision: str = setting(
+        "PRECISION",
+        "auto",
+        kinds.one_of("auto", "fp32", "bf16", "fp16", "int8"),
+        "Of the fast path; auto: fp32, LAVIS's own captions. int8 is for CPUs, bf16 and fp16 are for GPUs: "
+        "faster, and some captions differ.",
     )
     image_roots: tuple[Path, ...] = setting(
         "IMAGE_ROOTS",
@@ -113,6 +126,15 @@ class Settings:
         "The longest a request may take, waiting included.",
         unit="seconds",
     )
+    model_call_timeout_s: float = setting(
+        "MODEL_CALL_TIMEOUT_SECONDS",
+        # by then all who waited behind it have passed the default deadline twice
+        300.0,
+        number(1, 86_400),
+        "The longest a call of the model may take, for a whole batch. After it the model counts as hung, and the "
+        "process restarts.",
+        unit="seconds",
+    )
     url_timeout_s: float = setting(
         "URL_TIMEOUT_SECONDS",
         20.0,
@@ -120,8 +142,27 @@ class Settings:
         "The longest the fetch of a URL may take.",
         unit="seconds",
     )
-    allow_private_urls: bool = setting(
-        "ALLOW_PRIVATE_URLS", False, kinds.BOOLEAN, "Fetch URLs of this machine and of private networks too."
+    url_allowed_ports: tuple[int, ...] = setting(
+        "URL_ALLOWED_PORTS", (80, 443), kinds.PORTS, "The ports that a URL may name, on any host."
+    )
+    url_allowed_hosts: tuple[str, ...] = setting(
+        "URL_ALLOWED_HOSTS",
+        (),
+        kinds.HOST_NAMES,
+        "Host names that URLs may have although they lead to a private network or to this machine.",
+    )
+    url_allowed_networks: tuple[kinds.Network, ...] = setting(
+        "URL_ALLOWED_NETWORKS",
+        (),
+        kinds.NETWORKS,
+        "Networks that URLs may lead to although they are not public, whatever the host's name.",
+    )
+    url_fetch_proxy: str = setting(
+        "URL_FETCH_PROXY",
+        "",
+        kinds.PROXY,
+        "The proxy through which all URLs are fetched. It looks up the names, so it must refuse private "
+        "addresses itself.",
     )
     service_name: str = setting("SERVICE_NAME", "blip2", kinds.NAME, "What `service` is in every answer.")
     cors_origins: tuple[str, ...] = setting(
@@ -155,7 +196,24 @@ class Settings:
         "EMOJI_MAP",
         CHECKOUT / "emoji_map.yaml",
         kinds.EXISTING_FILE,
-        "The map from words to emojis (YAML). A relative path starts at the checkout.",
+        "The map from words to emojis: YAML, or an emoji_mappings.json of the old service (with mwe.txt beside "
+        "it). A relative path starts at the checkout.",
+    )
+    emoji_map_url: str = setting(
+        "EMOJI_MAP_URL",
+        "",
+        kinds.HTTPS_URL,
+        "Where a map is published that replaces EMOJI_MAP, once it was fetched; of either kind.",
+    )
+    emoji_map_github: str = setting(
+        "EMOJI_MAP_GITHUB", "", kinds.GITHUB_FILE, "The same for a file of a public repository on GitHub."
+    )
+    emoji_map_refresh_s: int = setting(
+        "EMOJI_MAP_REFRESH_SECONDS",
+        3600,
+        whole_number(60, 604_800),
+        "How often the published map is looked at; give or take a tenth.",
+        unit="seconds",
     )
     # Sentences about foreign names in .env; to be logged once, by whoever makes the app.
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -187,6 +245,8 @@ class Settings:
                 values[name] = spec.kind.parse(text)
             except ValueError:
                 problems.append(f"{spec.env}={text!r} in {source}; allowed: {spec.allowed}")
+        if values.get("emoji_map_url") and values.get("emoji_map_github"):
+            problems.append("EMOJI_MAP_URL and EMOJI_MAP_GITHUB are both set; allowed: one of them")
         if problems:
             raise SettingsError(tuple(problems))
         if values.get("private"):
@@ -203,7 +263,8 @@ def settings_table() -> str:
     """The Markdown table of the README, between `<!-- settings -->` and `<!-- /settings -->`."""
     rows = ["| Name | Default | What it sets | Allowed |", "|---|---|---|---|"]
     for name, spec in specs():
-        cells = (f"`{spec.env}`", f"`{_default_text(name)}`", spec.about, spec.allowed)
+        default = _default_text(name)
+        cells = (f"`{spec.env}`", f"`{default}`" if default else "(empty)", spec.about, spec.allowed)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 

@@ -5,12 +5,15 @@ setting and adds `allowed` to the message. Relative paths start at the folder of
 service may be started from anywhere (systemd, cron).
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +22,10 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 # What browsers send as Origin: never a path, not even a last slash. Apps have schemes of their own.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
+
+
+# The last label starts with a letter, or it would be an IP address, which has a network of its own.
+_HOST_NAME = r"([a-z0-9-]{1,63}\.)*[a-z][a-z0-9-]{0,62}"
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,32 @@ def _existing_folders(text: str) -> tuple[Path, ...]:
     return folders
 
 
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    return tuple(whole_number(1, 65535).parse(part) for part in _parts(text))
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    return tuple(_matched(part.lower(), _HOST_NAME) for part in _parts(text))
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part) for part in _parts(text))
+
+
+def _proxy(text: str) -> str:
+    if not text:
+        return text
+    port = _matched(text, r"http://([\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}").rpartition(":")[2]
+    _in_range(port, 1, 65535)
+    return text
+
+
 def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    origins = tuple(part.lower() for part in _parts(text))
     if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError(text)
     return origins
@@ -167,6 +198,23 @@ ORIGINS = Kind(
     _origins,
     "`*`, or origins like https://example.org (no path, no slash at the end) with commas between them, "
     "or empty (same origin only)",
+)
+
+PORTS = Kind(_ports, "whole numbers from 1 to 65535 with commas between them")
+HOST_NAMES = Kind(
+    _host_names, "whole host names (letters outside of ASCII as xn--…) with commas between them, no addresses"
+)
+NETWORKS = Kind(_networks, "networks like 192.168.1.0/24 or fd00::/8, or addresses, with commas between them")
+PROXY = Kind(_proxy, "http://host:port, or empty (none)")
+
+
+HTTPS_URL = Kind(
+    lambda text: _matched(text, r"|https://[\w.-]+(:[0-9]{1,5})?/[!-~]+"),
+    "an https:// URL of a file, without a user name; or empty",
+)
+GITHUB_FILE = Kind(
+    lambda text: _matched(text, r"|[\w.-]+/[\w.-]+@[^\s:~^?*\[\\]+:[^/\s].*"),
+    "owner/repo@ref:path, with ref a branch, a tag or a commit; or empty",
 )
 
 

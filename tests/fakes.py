@@ -20,10 +20,12 @@ from services.captioning.captioner import (
     ModelInfo,
     ReportProgress,
 )
+from services.emoji.in_use import MapHolder, MapInUse
 from services.emoji.map_file import EmojiMap, load_map
 from services.images.decode import decode
 from services.images.fetch import UrlFetcher
 from services.images.files import FileReader
+from services.images.policy import UrlPolicy
 from services.images.source import SourceReader
 from services.pipeline import Pipeline
 from services.web.app import create_app
@@ -105,13 +107,15 @@ def make_pipeline(
     second_load: LoadCaptioner | None = None,
     wait_until: ModelStatus | None = ModelStatus.LOADED,
     image_roots: Sequence[Path] = (),
-    allow_private_urls: bool = False,
+    url_policy: UrlPolicy | None = None,
     max_image_bytes: int = 1_000_000,
     max_image_pixels: int = 1_000_000,
     queue_capacity: int = 64,
     max_batch: int = 8,
     decode_slots: int = 8,
     url_timeout_s: float = 5.0,
+    model_call_timeout_s: float = 300.0,
+    emoji_maps: MapHolder | None = None,
 ) -> Iterator[Pipeline]:
     """A running pipeline; its threads end with the block.
 
@@ -120,9 +124,9 @@ def make_pipeline(
     """
     captioner = captioner or FakeCaptioner()
     loaders = [load or loads(captioner), *([second_load] if second_load else [])]
-    batcher = Batcher(loaders, queue_capacity, max_batch)
+    batcher = Batcher(loaders, queue_capacity, max_batch, model_call_timeout_s)
     reader = SourceReader(
-        UrlFetcher(max_image_bytes, allow_private=allow_private_urls),
+        UrlFetcher(max_image_bytes, url_policy),
         FileReader(image_roots, max_image_bytes),
         max_image_bytes,
     )
@@ -130,7 +134,7 @@ def make_pipeline(
         reader=reader,
         decode=partial(decode, max_pixels=max_image_pixels),
         batcher=batcher,
-        emoji_map=bundled_map(),
+        emoji_maps=emoji_maps or MapHolder(MapInUse.of(bundled_map())),
         decode_slots=decode_slots,
         url_timeout_s=url_timeout_s,
     )
@@ -161,6 +165,7 @@ def make_app(
     options = WebOptions(
         service_name=service_name,
         model=FAKE_INFO.model,
+        short_name="colours",
         private=private,
         cors_origins=cors_origins,
         max_image_bytes=max_image_bytes,

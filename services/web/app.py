@@ -10,8 +10,11 @@ from services.pipeline import Pipeline
 from services.web.access import register_access
 from services.web.analyze import analyze_routes
 from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
+from services.web.compat.doors import register_compat_doors
+from services.web.doorway import Doorway
 from services.web.failures import register_failures
 from services.web.health import health_routes
+from services.web.models import ServedModel, ServedModels
 from services.web.options import WebOptions
 from services.web.request import ApiRequest, current_request
 
@@ -37,8 +40,10 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
     app.config["DRAIN_SECONDS"] = 0.0
     _register_common(app, drain)
     register_access(app, options.private, options.cors_origins)
-    register_failures(app, options)
-    app.register_blueprint(analyze_routes(options, pipeline, drain))
+    models = ServedModels([ServedModel(options.model, options.short_name)])
+    doorway = app.extensions["doorway"] = Doorway(options, pipeline, models, drain)
+    register_failures(app, options, shapes=register_compat_doors(app, doorway))
+    app.register_blueprint(analyze_routes(doorway))
     app.register_blueprint(health_routes(options, pipeline, drain))
     return app
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from services.errors import BadRequest, InvalidParameter
 from services.web.base64_text import decode_base64
+from services.web.decoding import OPTION_FIELDS
 from services.web.request import ApiRequest
 
 UPLOAD_FIELDS = ("file", "image", "img_file")
@@ -24,6 +25,7 @@ _TYPES_THAT_CARRY = "image/*, application/octet-stream, multipart/form-data or a
 @dataclass(frozen=True)
 class Body:
     texts: Sequence[tuple[str, str]] = ()  # name, value
+    options: Sequence[tuple[str, Any]] = ()  # name, value: how to caption it
     pictures: Sequence[tuple[str, bytes]] = field(default=(), repr=False)  # what to call it, its bytes
     has_unselected_file: bool = False  # a file field of a form in which nobody chose a file
 
@@ -50,6 +52,26 @@ def read_body(request: ApiRequest, max_image_bytes: int) -> Body:
     raise BadRequest(f"Content-Type {kind} cannot carry an image here; send {_TYPES_THAT_CARRY}")
 
 
+def read_json(request: ApiRequest) -> dict[str, Any]:
+    """The JSON object that a body is, whatever its Content-Type says; {} for an empty one.
+
+    Raises BadRequest and werkzeug's RequestEntityTooLarge.
+    """
+    return _object(_whole(request))
+
+
+def read_upload(request: ApiRequest, field: str, max_image_bytes: int) -> bytes | None:
+    """The file in a field of a multipart form; None where there is none. One byte more than allowed is taken.
+
+    Raises BadRequest and werkzeug's RequestEntityTooLarge.
+    """
+    if request.mimetype != "multipart/form-data":
+        return None
+    _, files = _parts(request)
+    file = files.get(field)
+    return file.stream.read(max_image_bytes + 1) if file and file.filename else None
+
+
 def _whole(request: ApiRequest) -> bytes:
     content = request.get_data()
     if request.content_length is not None and len(content) < request.content_length:
@@ -59,15 +81,20 @@ def _whole(request: ApiRequest) -> bytes:
     return content
 
 
-def _multipart(request: ApiRequest, max_image_bytes: int) -> Body:
+def _parts(request: ApiRequest) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
     try:
-        form, files = request.form, request.files
+        return request.form, request.files
     except ValueError:
         raise BadRequest("The multipart body is malformed or incomplete") from None
+
+
+def _multipart(request: ApiRequest, max_image_bytes: int) -> Body:
+    form, files = _parts(request)
     uploads: list[FileStorage] = [file for name in UPLOAD_FIELDS for file in files.getlist(name)]
     chosen = [file for file in uploads if file.filename]
     return Body(
         texts=[(name, text) for name in TEXT_FIELDS for text in form.getlist(name)],
+        options=[(name, text) for name in OPTION_FIELDS for text in form.getlist(name)],
         pictures=[("an uploaded file", file.stream.read(max_image_bytes + 1)) for file in chosen],
         has_unselected_file=len(chosen) < len(uploads),
     )
@@ -81,26 +108,35 @@ def _form(request: ApiRequest, content: bytes) -> Body:
         return Body(pictures=[(RAW_BODY, content)])
     if len(content) > MAX_FORM_TEXT_BYTES:  # werkzeug heeds its own limit in multipart forms alone
         raise RequestEntityTooLarge
-    return Body(texts=[(name, text) for name in TEXT_FIELDS for text in request.form.getlist(name)])
+    return Body(
+        texts=[(name, text) for name in TEXT_FIELDS for text in request.form.getlist(name)],
+        options=[(name, text) for name in OPTION_FIELDS for text in request.form.getlist(name)],
+    )
 
 
-def _json(content: bytes) -> Body:
+def _object(content: bytes) -> dict[str, Any]:
     if not content.strip():
-        return Body()
+        return {}
     try:
         message = json.loads(content)
     except (ValueError, RecursionError):
         raise BadRequest("The body is not valid JSON") from None
     if not isinstance(message, dict):
         raise BadRequest('The JSON body must be an object, such as {"url": "https://…"}')
-    image = _text(message, "image")
+    return message
+
+
+def _json(content: bytes) -> Body:
+    message = _object(content)
+    image = text_in(message, "image")
     return Body(
-        texts=[(name, _text(message, name)) for name in TEXT_FIELDS],
+        texts=[(name, text_in(message, name)) for name in TEXT_FIELDS],
+        options=[(name, message[name]) for name in OPTION_FIELDS if name in message],
         pictures=[("a JSON image", decode_base64(image, "image"))] if image else (),
     )
 
 
-def _text(message: dict[str, Any], name: str) -> str:
+def text_in(message: dict[str, Any], name: str) -> str:
     """The string under `name`; "" when there is none, or null."""
     value = message.get(name)
     if value is None:

@@ -1,8 +1,11 @@
-"""Whatever goes wrong, on every route -> the one envelope of errors, as JSON."""
+"""Whatever goes wrong, on every route -> the envelope of errors, or a door's own shape for them; always JSON."""
 
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
@@ -16,7 +19,21 @@ from services.web.slow_clients import ReadTimeout
 logger = logging.getLogger(__name__)
 
 
-def register_failures(app: Flask, options: WebOptions) -> None:
+@dataclass(frozen=True)
+class Failure:
+    error: Exception
+    code: str
+    status: int
+    message: str  # for the person who sent the request
+
+
+# A door's own way to tell a failure: the body, and the HTTP status that its clients expect.
+ErrorShape = Callable[[Failure], tuple[dict[str, Any], int]]
+
+
+def register_failures(app: Flask, options: WebOptions, shapes: Mapping[str, ErrorShape]) -> None:
+    """shapes: name of a blueprint -> the shape of its errors; the others have the common envelope."""
+
     @app.errorhandler(Exception)
     def answer(exc: Exception) -> Response:
         request = current_request()
@@ -26,13 +43,27 @@ def register_failures(app: Flask, options: WebOptions) -> None:
             cause = getattr(exc, "original_exception", None) or exc
             logger.error("request %s failed", request.id, exc_info=cause)
         message = _message(exc, request, options.max_image_bytes)
-        body = error_body(options.service_name, request.outcome, message, request.seconds)
+        shape = shapes.get(_blueprint(exc, request))
+        if shape:
+            body, status = shape(Failure(exc, request.outcome, status, message))
+        else:
+            body = error_body(options.service_name, request.outcome, message, request.seconds)
         response = as_json(body, status)
         if isinstance(exc, CaptioningError) and exc.retry_after_s is not None:
             response.headers["Retry-After"] = str(exc.retry_after_s)
         if isinstance(exc, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(_methods(exc))
         return response
+
+
+def _blueprint(exc: Exception, request: ApiRequest) -> str:
+    """The name of the one whose route was meant; "" for a path that is no route."""
+    if isinstance(exc, MethodNotAllowed):  # Flask has found no route then, but the path has one
+        routes, methods = current_app.create_url_adapter(request), _methods(exc)
+        if routes and methods:
+            endpoint: str = routes.match(method=methods[0])[0]
+            return endpoint.partition(".")[0]
+    return request.blueprint or ""
 
 
 def _message(exc: Exception, request: ApiRequest, max_image_bytes: int) -> str:

@@ -22,24 +22,24 @@ def health_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blue
     @routes.get("/health")
     def health() -> Response:
         state = pipeline.state
-        emoji_map = pipeline.emoji_map
-        seconds = round(time.monotonic() - started, 3)
+        emojis = pipeline.map_in_use
         body = {
             "status": _STATUS[state.status],
             **_model(state, options.model),
             "queue": {"depth": state.queue_depth, "capacity": state.queue_capacity},
             "emoji_map": {
-                "source": emoji_map.source,
-                "version": emoji_map.version,
-                "sha256": emoji_map.sha256,
-                "age_seconds": seconds,  # it is read once, at the start
-                "last_error": None,
+                "source": emojis.emoji_map.source,
+                "version": emojis.emoji_map.version,
+                "sha256": emojis.emoji_map.sha256,
+                "age_seconds": round(emojis.age_s, 3),  # since its source gave or confirmed it
+                "last_error": emojis.last_error,
             },
-            "uptime_seconds": seconds,
+            "uptime_seconds": round(time.monotonic() - started, 3),
         }
         return as_json(body, 503 if state.status is ModelStatus.FAILED else 200)
 
     @routes.get("/ready")
+    @routes.get("/v2/health/ready")
     def ready() -> Response:
         reason = _why_not_ready(pipeline.state, stopping=drain.is_set())
         return as_json({"ready": False, "reason": reason}, 503) if reason else as_json({"ready": True})

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from services.errors import ConflictingInput, InvalidParameter, NoInput
 from services.pipeline import BytesSource, FileSource, ImageSource, UrlSource
+from services.web.base64_text import decode_base64
 from services.web.body import RAW_BODY, read_body
 from services.web.request import ApiRequest
 
@@ -25,6 +27,7 @@ class Candidate:
 class Inputs:
     source: ImageSource
     models: Sequence[str]  # the names that are asked for; none: whatever is served
+    options: Sequence[tuple[str, Any]]  # name and value of what says how to caption it
 
 
 def read_inputs(request: ApiRequest, max_image_bytes: int) -> Inputs:
@@ -44,7 +47,11 @@ def read_inputs(request: ApiRequest, max_image_bytes: int) -> Inputs:
         nothing = Candidate(RAW_BODY, BytesSource(b""))
         candidates = [candidate for candidate in candidates if candidate != nothing]
     missing = NO_FILE_CHOSEN if body.has_unselected_file else NOTHING_GIVEN
-    return Inputs(the_only(candidates, missing), [text for name, text in texts if name == "model"])
+    return Inputs(
+        source=the_only(candidates, missing),
+        models=[text for name, text in texts if name == "model"],
+        options=[*request.args.items(multi=True), *body.options],
+    )
 
 
 def the_only(candidates: Sequence[Candidate], missing: str) -> ImageSource:
@@ -58,6 +65,15 @@ def the_only(candidates: Sequence[Candidate], missing: str) -> ImageSource:
         raise ConflictingInput(f"Cannot provide {names[0]} more than once")
     what = f"{names[0]} and {names[1]}"
     raise ConflictingInput(f"Cannot provide both {what}{' parameters' if what == 'url and file' else ''}")
+
+
+def picture_at(url: str, name: str) -> ImageSource:
+    """What many APIs call the URL of a picture: http(s), or a data: URI that holds it.
+
+    Raises BadRequest; `name` is what the URL is called in its message.
+    """
+    url = url.strip()
+    return BytesSource(decode_base64(url, name)) if url[:5].lower() == "data:" else UrlSource(url)
 
 
 def read_timeout_s(request: ApiRequest, most_s: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 class WebOptions:
     service_name: str  # `service` in every answer
     model: str  # the one that is served, as in MODEL; known before it is loaded
+    short_name: str  # of that model, without a slash
     private: bool  # whether requests for other host names than this machine's are refused
     cors_origins: tuple[str, ...]  # ("*",), or the origins whose pages may call; empty: none but our own
     max_image_bytes: int

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 import time
 import uuid
 from typing import Any, cast
@@ -35,6 +36,24 @@ class ApiRequest(flask.Request):
         parser = super().make_form_data_parser()
         parser.silent = False  # or a malformed form would read as an empty one
         return parser
+
+    def client_left(self) -> bool:
+        """Whether the client has closed its connection; False where the server does not show it.
+
+        A client that closed its own direction alone counts as gone too, as most proxies see it. Any thread may
+        ask; nothing is taken from the connection.
+        """
+        connection = self.environ.get("gunicorn.socket")
+        if connection is None:
+            return False
+        try:
+            return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False  # nothing to read, and open
+        except OSError:
+            return True
+        except ValueError:
+            return False  # TLS, which cannot peek
 
     def discard_rest(self) -> None:
         """Drop what is left of the body; nothing to do when all of it was read.

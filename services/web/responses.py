@@ -48,10 +48,14 @@ def code_and_status(exc: Exception) -> tuple[str, int]:
 
 
 def as_json(body: dict[str, Any], status: int = 200) -> Response:
+    return Response(json_bytes(body) + b"\n", status, mimetype="application/json")
+
+
+def json_bytes(body: dict[str, Any]) -> bytes:
     """Keys in the order of `body`, emojis as themselves."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     # A lone surrogate, from a path that a client sent so, is no UTF-8; its Python escape is its JSON escape too.
-    return Response(text.encode("utf-8", "backslashreplace"), status, mimetype="application/json")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def analysis_body(service_name: str, analysis: Analysis, seconds: float) -> dict[str, Any]:

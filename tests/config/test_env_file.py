@@ -98,6 +98,7 @@ REPLACED = [
     ("API_PORT", "PORT"),
     ("API_URL", "EMOJI_MAP"),
     ("API_TIMEOUT", "REQUEST_TIMEOUT_SECONDS"),
+    ("ALLOW_PRIVATE_URLS", "URL_ALLOWED_NETWORKS"),
     ("MODEL_DIR", "TORCH_HOME"),
     ("WEB_CONCURRENCY", "containers"),
     ("DISCORD_TOKEN", "no Discord bot"),

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import FrozenInstanceError, fields
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ DEFAULTS = {
     "port": 7777,
     "private": False,
     "auto_update": True,
+    "offline": False,
     "model": "blip_caption/large_coco",
     "devices": ("auto",),
     "engine": "auto",
+    "precision": "auto",
     "image_roots": (CHECKOUT / "examples",),
     "max_image_bytes": 32 * 1024 * 1024,
     "max_image_pixels": 50_000_000,
@@ -23,14 +26,21 @@ DEFAULTS = {
     "queue_capacity": 64,
     "max_batch": 8,
     "request_timeout_s": 120.0,
+    "model_call_timeout_s": 300.0,
     "url_timeout_s": 20.0,
-    "allow_private_urls": False,
+    "url_allowed_ports": (80, 443),
+    "url_allowed_hosts": (),
+    "url_allowed_networks": (),
+    "url_fetch_proxy": "",
     "service_name": "blip2",
     "cors_origins": ("*",),
     "drain_s": 3.0,
     "grace_s": 25.0,
     "log_level": "info",
     "emoji_map": CHECKOUT / "emoji_map.yaml",
+    "emoji_map_url": "",
+    "emoji_map_github": "",
+    "emoji_map_refresh_s": 3600,
     "warnings": (),
 }
 
@@ -56,8 +66,14 @@ GOOD = [
     ("QUEUE_CAPACITY", "1", "queue_capacity", 1),
     ("MAX_BATCH", "64", "max_batch", 64),
     ("REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_s", 0.5),
+    ("MODEL_CALL_TIMEOUT_SECONDS", "60", "model_call_timeout_s", 60.0),
     ("URL_TIMEOUT_SECONDS", "7", "url_timeout_s", 7.0),
-    ("ALLOW_PRIVATE_URLS", "yes", "allow_private_urls", True),
+    ("URL_ALLOWED_PORTS", "80, 8080,", "url_allowed_ports", (80, 8080)),
+    ("URL_ALLOWED_HOSTS", "NAS, photos.example.org", "url_allowed_hosts", ("nas", "photos.example.org")),
+    ("URL_ALLOWED_NETWORKS", "192.168.1.0/24,10.0.0.5, fd00::/8", "url_allowed_networks",
+     (IPv4Network("192.168.1.0/24"), IPv4Network("10.0.0.5/32"), IPv6Network("fd00::/8"))),
+    ("URL_FETCH_PROXY", "http://proxy:3128", "url_fetch_proxy", "http://proxy:3128"),
+    ("URL_FETCH_PROXY", "http://[fd00::1]:3128", "url_fetch_proxy", "http://[fd00::1]:3128"),
     ("SERVICE_NAME", "blip", "service_name", "blip"),
     ("CORS_ORIGINS", "", "cors_origins", ()),
     ("CORS_ORIGINS", "*", "cors_origins", ("*",)),
@@ -68,6 +84,15 @@ GOOD = [
     ("GRACE_SECONDS", "60", "grace_s", 60.0),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
     ("EMOJI_MAP", "pyproject.toml", "emoji_map", CHECKOUT / "pyproject.toml"),
+    *[
+        ("EMOJI_MAP_URL", url, "emoji_map_url", url)
+        for url in ("https://a.example/map.yaml", "https://a.example:8443/raw/m%20p?token=a#b")
+    ],
+    *[
+        ("EMOJI_MAP_GITHUB", file, "emoji_map_github", file)
+        for file in ("o-w/r.e_p@v1.0:map.yaml", "o/r@feature/x:maps/my map.yaml", "o/r@01ab:é/emoji_mappings.json")
+    ],
+    ("EMOJI_MAP_REFRESH_SECONDS", "60", "emoji_map_refresh_s", 60),
 ]  # fmt: skip
 
 BAD = [
@@ -86,7 +111,11 @@ BAD = [
     *[("MAX_BATCH", text) for text in ("0", "65")],
     *[("REQUEST_TIMEOUT_SECONDS", text) for text in ("0", "nan", "inf", "-5", "1e3", "2m", "3601", ".5")],
     ("URL_TIMEOUT_SECONDS", "0"),
-    ("ALLOW_PRIVATE_URLS", "maybe"),
+    *[("URL_ALLOWED_PORTS", text) for text in ("0", "65536", "http", "80;443", "80-90", "*")],
+    *[("URL_ALLOWED_HOSTS", text) for text in ("192.168.1.5", "*.example.org", "http://nas", "nas:80", "a_b")],
+    *[("URL_ALLOWED_NETWORKS", text) for text in ("192.168.1.5/24", "nas", "10.0.0.0/33", "127.1", "fd00::/8%1")],
+    *[("URL_FETCH_PROXY", text) for text in ("proxy:3128", "https://a:1", "http://a", "http://u:p@a:1", "http://a:0")],
+    *[("URL_FETCH_PROXY", text) for text in ("http://a:1/", "http://a:99999", "socks5://a:1")],
     ("SERVICE_NAME", "a\x07b"),
     ("SERVICE_NAME", "x" * 65),
     *[("CORS_ORIGINS", text) for text in ("https://a.example/", "https://a.example/x", "a.example", "*,https://a.b")],
@@ -96,6 +125,11 @@ BAD = [
     ("LOG_LEVEL", "verbose"),
     ("EMOJI_MAP", "no-such-map.yaml"),
     ("EMOJI_MAP", "tests"),
+    *[("EMOJI_MAP_URL", text) for text in ("http://a.example/map.yaml", "https://a.example", "a.example/m.yaml")],
+    *[("EMOJI_MAP_URL", text) for text in ("https://me:secret@a.example/m", "https://a.example/m p", "https:///m")],
+    *[("EMOJI_MAP_GITHUB", text) for text in ("o/r", "o/r:map.yaml", "o@main:map.yaml", "o/r@main:/map.yaml")],
+    *[("EMOJI_MAP_GITHUB", text) for text in ("o/r/s@main:map.yaml", "o/r@:map.yaml", "o/r@main:", "o/r@a b:m")],
+    *[("EMOJI_MAP_REFRESH_SECONDS", text) for text in ("0", "59", "604801", "1h")],
 ]  # fmt: skip
 
 
@@ -131,6 +165,14 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         "DEVICE='gpu' in .env",
         "LOG_LEVEL='loud' in the environment",
     ]
+
+
+def test_one_address_of_a_map_is_enough(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("EMOJI_MAP_URL=https://a.example/map.yaml\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"EMOJI_MAP_GITHUB": "owner/repo@main:map.yaml"}, file)
+    assert caught.value.problems == ("EMOJI_MAP_URL and EMOJI_MAP_GITHUB are both set; allowed: one of them",)
 
 
 @pytest.mark.parametrize(

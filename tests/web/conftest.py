@@ -6,6 +6,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import make_app
+from tests.images.servers import THIS_MACHINE
 from tests.web.answers import TEAL_PNG
 
 
@@ -22,7 +23,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(images: Path) -> Iterator[Flask]:
-    with make_app(image_roots=[images], allow_private_urls=True) as app:
+    with make_app(image_roots=[images], url_policy=THIS_MACHINE) as app:
         yield app
 
 

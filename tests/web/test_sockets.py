@@ -27,15 +27,15 @@ FAR_TOO_MUCH = bytes(8_000_000)
 
 
 @contextmanager
-def serving(**environ: str) -> Iterator[int]:
+def serving(app: str = "tests.web.served:app()", threads: str = "4", **environ: str) -> Iterator[int]:
     """gunicorn on a port of its own; gives that port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-        worker = ["--worker-class", "services.web.gunicorn_worker.JsonThreadWorker", "--threads", "4"]
+        worker = ["--worker-class", "services.web.gunicorn_worker.JsonThreadWorker", "--threads", threads]
         quiet = ["--no-control-socket", "--log-level", "warning"]
         gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}", *worker, *quiet]
         server = subprocess.Popen(
-            [*gunicorn, "tests.web.served:app()"],
+            [*gunicorn, app],
             cwd=CHECKOUT,
             env={**os.environ, **environ},
             pass_fds=[listener.fileno()],
