@@ -1,6 +1,6 @@
 # What a person types; .ci/run types the same. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow check clean
+.PHONY: help setup demo run test test-slow check bench clean
 python := .venv/bin/python
 
 help: ## this list
@@ -25,6 +25,19 @@ check: setup ## style, types, import rules
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	$(python) -m pytest tests/test_import_rules.py
+
+bench: setup ## every measurement of benchmarks/RESULTS.md but the GPU's, one after the other; half an hour or more
+	$(python) -m benchmarks.startup
+	$(python) -m benchmarks.one_image
+	$(python) -m benchmarks.load
+	$(python) -m benchmarks.batch
+	$(python) -m benchmarks.serve
+	$(python) -m benchmarks.precision
+	$(python) -m benchmarks.parity --model demo --beams 1
+	$(python) -m benchmarks.parity --model demo --beams 3
+	$(python) -m benchmarks.parity --model demo --beams 5
+	$(python) -m benchmarks.parity --model blip_caption/base_coco --images 8
+	$(python) -m benchmarks.parity --model blip_caption/large_coco --images 8
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -36,7 +36,7 @@ def main() -> None:
         from services.captioning.engines import load_captioner
         from training.scenes import draw_scene
 
-        captioner = load_captioner(args.model, "auto", "cpu", lambda progress: None)
+        captioner = load_captioner(args.model, "auto", "cpu", "auto", lambda progress: None)
         options = DecodingOptions(min_length=20, max_length=20)
         pictures = [captioner.prepare(draw_scene(SEED, index).picture) for index in range(max(sizes))]
         captioner.caption(pictures[:1], options)  # maps the weights in

@@ -38,7 +38,7 @@ with torch.inference_mode():
 """,
     "ours": """
 from services.captioning.engines import load_captioner
-captioner = load_captioner(sys.argv[1], "auto", "cpu", lambda progress: None)
+captioner = load_captioner(sys.argv[1], "auto", "cpu", "auto", lambda progress: None)
 captioner.caption([captioner.prepare(picture)], None)
 """,
 }

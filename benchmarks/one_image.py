@@ -1,11 +1,13 @@
-"""How long does the caption of one image take: LAVIS, and the fast path?
+"""How long does the caption of one image take: LAVIS, a current transformers, and the fast path?
 
-    .venv/bin/python -m benchmarks.one_image [--model blip_caption/large_coco] [--runs 3] [--threads N]
+    .venv/bin/python -m benchmarks.one_image [--runs 3] [--rounds 3] [--threads N]
 
-At full size with random weights, 3 beams, fp32, on the CPU; each engine in a process of its own, one after the
-other, three times round, so that a drift of the machine meets both. `fixed` has 20 tokens at least and at most,
-which are 16 steps after the prompt; `defaults` are LAVIS's, up to 30 tokens. Prints medians in seconds and, as its
-last line, JSON: `lavis_s`, `fp32_s` and their ratio for `fixed`, the same under `defaults`.
+`blip_caption/large_coco` at full size with random weights, 3 beams, on the CPU; each engine in a process of its
+own, one after the other, several rounds, so that a drift of the machine meets all. `fixed` has 20 tokens at least
+and at most, which are 16 steps after the prompt; `defaults` are LAVIS's, up to 30 tokens. Then the encoder's share
+of the machine's rate (benchmarks.encoder). Prints medians in seconds and, as its last line, JSON: `lavis_s`,
+`transformers_s`, `fp32_s`, `int8_s` for `fixed`, the same under `defaults`, `encoder_peak_share` and
+`batch8_peak_share`.
 """
 
 import argparse
@@ -17,11 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import full_size
+from benchmarks import full_size, transformers_reference
 from config.values import CHECKOUT
 
-ENGINES = {"lavis_s": "lavis", "fp32_s": "auto"}
-ROUNDS = 3
+MODEL = full_size.DEFAULT_MODEL
+OURS = {"lavis_s": ("lavis", "auto"), "fp32_s": ("auto", "fp32"), "int8_s": ("auto", "int8")}
+KEYS = ("lavis_s", "transformers_s", "fp32_s", "int8_s")
 
 TIMED = """
 import json, sys, time
@@ -29,9 +32,9 @@ import torch
 from services.captioning.captioner import DecodingOptions
 from services.captioning.engines import load_captioner
 from training.scenes import draw_scene
-model, engine, runs, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+model, engine, precision, runs, threads = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 torch.set_num_threads(threads)
-captioner = load_captioner(model, engine, "cpu", lambda progress: None)
+captioner = load_captioner(model, engine, "cpu", precision, lambda progress: None)
 picture = captioner.prepare(draw_scene(31_501, 0, 384).picture)
 def seconds(options):
     started = time.perf_counter()
@@ -43,48 +46,53 @@ print(json.dumps({name: [seconds(options) for _ in range(runs)] for name, option
 """
 
 
-def time_engine(
-    engine: str, model: str, runs: int, threads: int, environment: dict[str, str]
-) -> dict[str, list[float]]:
+def time_engine(key: str, runs: int, threads: int, environment: dict[str, str]) -> dict[str, list[float]]:
     """Seconds of each run, for `fixed` and for `defaults`."""
-    command = [sys.executable, "-W", "ignore", "-c", TIMED, model, engine, str(runs), str(threads)]
+    if key == "transformers_s":
+        script = str(CHECKOUT / "benchmarks" / "transformers_reference.py")
+        command = [transformers_reference.python_of_its_own(), "-W", "ignore", script, str(runs), str(threads)]
+    else:
+        command = [sys.executable, "-W", "ignore", "-c", TIMED, MODEL, *OURS[key], str(runs), str(threads)]
+    times: dict[str, list[float]] = last_line(command, environment)
+    return times
+
+
+def last_line(command: list[str], environment: dict[str, str]) -> dict[str, list[float]]:
     done = subprocess.run(
         command, cwd=CHECKOUT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    times: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return times
+    answer: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the caption of one image.")
-    parser.add_argument("--model", default=full_size.DEFAULT_MODEL)
-    parser.add_argument("--runs", type=int, default=3, help="of each engine in each of three rounds")
+    parser.add_argument("--runs", type=int, default=3, help="of each engine in each round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    times: dict[str, dict[str, list[float]]] = {key: {"fixed": [], "defaults": []} for key in ENGINES}
+    times: dict[str, dict[str, list[float]]] = {key: {"fixed": [], "defaults": []} for key in KEYS}
     with tempfile.TemporaryDirectory() as folder:
         environment = full_size.environment(Path(folder))
-        write = [sys.executable, "-W", "ignore", "-m", "benchmarks.full_size", folder, args.model]
+        write = [sys.executable, "-W", "ignore", "-m", "benchmarks.full_size", folder, MODEL]
         subprocess.run(write, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
-        for _ in range(ROUNDS):
-            for key, engine in ENGINES.items():
-                measured = time_engine(engine, args.model, args.runs, args.threads, environment)
-                for lengths, seconds in measured.items():
+        for _ in range(args.rounds):
+            for key in KEYS:
+                for lengths, seconds in time_engine(key, args.runs, args.threads, environment).items():
                     times[key][lengths] += seconds
+    shares = last_line([sys.executable, "-m", "benchmarks.encoder", "--threads", str(args.threads)], {})
     medians = {
-        lengths: {key: round(statistics.median(times[key][lengths]), 3) for key in ENGINES}
+        lengths: {key: round(statistics.median(times[key][lengths]), 3) for key in KEYS}
         for lengths in ("fixed", "defaults")
     }
-    print(
-        f"{args.model}, {args.threads} threads, fp32, 3 beams, medians of {ROUNDS * args.runs} captions, seconds"
-    )
-    print(f"{'':<12}{'LAVIS':>8}{'ours':>8}{'ratio':>8}")
-    for lengths, seconds_of in medians.items():
-        lavis_s, ours_s = seconds_of["lavis_s"], seconds_of["fp32_s"]
-        print(f"{lengths:<12}{lavis_s:8.2f}{ours_s:8.2f}{lavis_s / ours_s:8.2f}")
-    ratio = round(medians["fixed"]["lavis_s"] / medians["fixed"]["fp32_s"], 2)
-    settings = {"model": args.model, "threads": args.threads, "min_length": 20, "max_length": 20, "num_beams": 3}
-    print(json.dumps({**medians["fixed"], "ratio": ratio, "defaults": medians["defaults"], **settings}))
+    count = args.rounds * args.runs
+    print(f"{MODEL}, {args.threads} threads, 3 beams, medians of {count} captions, seconds (LAVIS's time ÷ it)")
+    print(f"{'':<12}" + "".join(f"{key.removesuffix('_s'):>20}" for key in KEYS))
+    for lengths, by_key in medians.items():
+        cells = [f"{by_key[key]:.2f} ({by_key['lavis_s'] / by_key[key]:.2f})" for key in KEYS]
+        print(f"{lengths:<12}" + "".join(f"{cell:>20}" for cell in cells))
+    settings = {"model": MODEL, "threads": args.threads, "min_length": 20, "max_length": 20, "num_beams": 3}
+    print(json.dumps({**medians["fixed"], "defaults": medians["defaults"], **shares, **settings}))
 
 
 if __name__ == "__main__":

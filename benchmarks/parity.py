@@ -53,7 +53,7 @@ def main() -> None:
 
         name, model_type = lavis_zoo.names_in_lavis(args.model)
         theirs, _, _ = lavis_zoo.load_model_and_preprocess(name, model_type, is_eval=True, device="cpu")
-        ours = load_blip_captioner(args.model, "cpu", lambda progress: None)
+        ours = load_blip_captioner(args.model, "cpu", "auto", lambda progress: None)
         same = identical(ours, theirs, args.images, args.beams)
     print(json.dumps({"images": args.images, "identical": same}))
 

@@ -38,7 +38,7 @@ def stage(name):
 import torch
 stage("import_torch")
 from services.captioning.engines import load_captioner
-captioner = load_captioner("demo", sys.argv[1], "cpu", lambda progress: None)
+captioner = load_captioner("demo", sys.argv[1], "cpu", "auto", lambda progress: None)
 stage("load_model")
 from PIL import Image
 with Image.open(sys.argv[2]) as picture:

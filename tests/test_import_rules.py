@@ -28,10 +28,15 @@ class OnlyIn:
         return not file.startswith(self.places) or file in self.but_not_in
 
 
-DOWNLOADERS = ("services/images/fetch.py", "services/captioning/checkpoints.py", "services/emoji/sync.py")
+DOWNLOADERS = (
+    "services/images/fetch.py",
+    "services/captioning/checkpoints.py",
+    "services/captioning/download.py",
+    "services/emoji/sync.py",
+)
 # What the queue and its tests know of captioners must not need a model to be imported.
 MODEL_FREE = tuple(
-    f"services/captioning/{name}.py" for name in ("captioner", "batcher", "jobs", "runner", "engines")
+    f"services/captioning/{name}.py" for name in ("captioner", "batcher", "jobs", "runner", "watchdog", "engines")
 )
 RULES = (
     OnlyIn("flask", ("services/web/",)),
@@ -209,7 +214,7 @@ import json, sys
 from PIL import Image
 from services.captioning.captioner import DecodingOptions
 from services.captioning.engines import load_captioner
-demo = load_captioner("demo", "auto", "cpu", lambda progress: None)
+demo = load_captioner("demo", "auto", "cpu", "auto", lambda progress: None)
 captions = demo.caption([demo.prepare(Image.new("RGB", (64, 64)))], DecodingOptions())
 assert captions[0][0].text
 print(json.dumps(list(sys.modules)))

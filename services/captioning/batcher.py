@@ -9,6 +9,9 @@ A place is taken before any work is done for a request, so that an overload cost
 a device becomes free forms its next batch, up to `max_batch` pictures with equal options; no device waits for
 more. Every thread loads its captioner itself, so that nothing else ever touches the model. All devices hold
 the same model: a picture may go to any of them, and a batch never mixes models.
+
+A call of the model that hangs, and a device that is lost, cannot be mended from inside of the process: all who
+wait are told so, and the process ends, for its supervisor to start another.
 """
 
 import logging
@@ -16,19 +19,21 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from services.captioning.captioner import LoadCaptioner, LoadProgress, ModelInfo
+from services.captioning.captioner import DeviceLost, LoadCaptioner, LoadProgress, ModelInfo
 from services.captioning.jobs import Job, Place, take_batch
 from services.captioning.runner import BatchRunner
+from services.captioning.watchdog import Watchdog, end_process
 from services.errors import ModelNotReady, Overloaded
 
 logger = logging.getLogger(__name__)
 
 LOADING_RETRY_S = 5
+RESTART_RETRY_S = 30  # what a restart takes, model included, with the weights at hand
 
 
 class ModelStatus(Enum):
@@ -53,17 +58,29 @@ class BatcherState:
 class Batcher:
     """Owns the devices and their queue. `start` it once; `stop` it at the end."""
 
-    def __init__(self, loaders: Sequence[LoadCaptioner], queue_capacity: int, max_batch: int) -> None:
+    def __init__(
+        self,
+        loaders: Sequence[LoadCaptioner],
+        queue_capacity: int,
+        max_batch: int,
+        call_timeout_s: float = 300.0,
+        end: Callable[[str], None] = end_process,
+    ) -> None:
+        """call_timeout_s: a call of the model that takes longer counts as hung. end: ends the process; its
+        argument is the reason."""
         self._queue_capacity = queue_capacity
         self._max_batch = max_batch
         self._changed = threading.Condition()  # guards all that follows; the devices wait for it
         self._jobs: deque[Job] = deque()
         self._waiting: set[Place] = set()  # held places whose picture no device has taken yet
-        self._running: dict[int, int] = {}  # number of a busy device -> pictures of its batch
+        self._running: dict[int, list[Job]] = {}  # number of a busy device -> its batch
         self._runners: dict[int, BatchRunner] = {}  # of the devices that are loaded
         self._errors: dict[int, str] = {}  # of those that could not be
         self._progress: LoadProgress | None = None
         self._stop_by: float | None = None
+        self._broken = False  # the process is about to end
+        self._end = end
+        self._watchdog = Watchdog(call_timeout_s, self._give_up)
         # One device after another: the first downloads the weights, the others find them; and the machine's
         # memory holds one copy of the weights at a time on their way to the devices.
         self._loading = threading.Lock()
@@ -73,6 +90,7 @@ class Batcher:
         ]
 
     def start(self) -> None:
+        self._watchdog.start()
         for thread in self._threads:
             thread.start()
 
@@ -87,6 +105,7 @@ class Batcher:
         give_up_at = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._watchdog.stop()
         return not any(thread.is_alive() for thread in self._threads)
 
     @property
@@ -133,8 +152,11 @@ class Batcher:
 
     def _put(self, job: Job) -> None:
         with self._changed:
-            self._jobs.append(job)
-            self._changed.notify()
+            if not self._broken:
+                self._jobs.append(job)
+                self._changed.notify()
+                return
+        job.fail(_restarting())
 
     # What follows, up to _work, is called with the lock held.
 
@@ -159,6 +181,8 @@ class Batcher:
 
     def _refusal(self) -> ModelNotReady | Overloaded | None:
         status = self._status
+        if self._broken:
+            return _restarting()
         if status is ModelStatus.FAILED:
             return ModelNotReady(f"The model could not be loaded: {self._error}")
         if self._stop_by is not None:
@@ -176,7 +200,7 @@ class Batcher:
 
     def _wait_s(self) -> int:
         """How long the devices together need for all pictures that they have and that wait."""
-        n_pictures = len(self._waiting) + sum(self._running.values())
+        n_pictures = len(self._waiting) + sum(len(batch) for batch in self._running.values())
         pictures_per_s = sum(1 / runner.seconds_each for runner in self._runners.values())
         return max(1, math.ceil(n_pictures / pictures_per_s))
 
@@ -190,7 +214,7 @@ class Batcher:
         runner, error = None, ""
         with self._loading:
             try:
-                runner = BatchRunner(load(self._report), self._max_batch)
+                runner = BatchRunner(load(self._report), self._max_batch, self._watchdog)
             except Exception as exc:
                 logger.exception("The model could not be loaded (device %d of %d)", number + 1, len(self._threads))
                 error = str(exc) or type(exc).__name__
@@ -207,7 +231,7 @@ class Batcher:
             self._progress = progress
 
     def _serve_batch(self, number: int, runner: BatchRunner) -> bool:
-        """Wait for a batch and answer it; False when the batcher was stopped and nobody waits any more."""
+        """Wait for a batch and answer it; False when there will be no more."""
         batch = self._take(number, runner.limit)
         if not batch:
             return False
@@ -215,7 +239,10 @@ class Batcher:
             for job in batch:
                 job.fail(_stopping())
         else:
-            runner.run(batch)
+            try:
+                runner.run(batch)
+            except DeviceLost as exc:
+                self._give_up(f"{runner.captioner.info.device} is lost: {exc}")
         with self._changed:
             del self._running[number]
         return True
@@ -225,12 +252,29 @@ class Batcher:
             while True:
                 if batch := take_batch(self._jobs, most):
                     self._waiting.difference_update(job.place for job in batch)
-                    self._running[number] = len(batch)
+                    self._running[number] = batch
                     return batch
-                if self._stop_by is not None and not self._waiting:
+                if self._broken or (self._stop_by is not None and not self._waiting):
                     return []
                 self._changed.wait()
+
+    def _give_up(self, reason: str) -> None:
+        """Tell all who wait that the process ends, and end it."""
+        with self._changed:
+            if self._broken:
+                return
+            self._broken = True
+            jobs = [*self._jobs, *(job for batch in self._running.values() for job in batch)]
+            self._jobs.clear()
+            self._changed.notify_all()
+        for job in jobs:
+            job.fail(_restarting())
+        self._end(reason)
 
 
 def _stopping() -> Overloaded:
     return Overloaded("The service is stopping", retry_after_s=LOADING_RETRY_S)
+
+
+def _restarting() -> ModelNotReady:
+    return ModelNotReady("The model stopped answering; the service restarts", retry_after_s=RESTART_RETRY_S)

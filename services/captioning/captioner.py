@@ -43,6 +43,10 @@ class DeviceOutOfMemory(RuntimeError):
     """The batch does not fit into the device's memory; a smaller one may."""
 
 
+class DeviceLost(RuntimeError):
+    """The device answers nothing any more until the process ends: an error that CUDA calls sticky."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What really runs: never what was wished for."""
@@ -67,7 +71,8 @@ class Captioner(Protocol):
     def caption(self, pictures: Sequence[PreparedPicture], options: DecodingOptions | None) -> list[list[Caption]]:
         """`options.num_captions` captions a picture, in the pictures' order. Called by one thread only.
 
-        options: None for the defaults that LAVIS has for this model. Raises DeviceOutOfMemory.
+        options: None for the defaults that LAVIS has for this model. Raises DeviceOutOfMemory
+        and DeviceLost.
         """
         ...
 

@@ -1,6 +1,6 @@
 """The weights of published models: found where the old set-up left them or downloaded; and read safely."""
 
-import contextlib
+import logging
 import os
 import pickle
 import zipfile
@@ -12,15 +12,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
-from services.captioning.captioner import LoadProgress, ReportProgress
+from services.captioning.captioner import ReportProgress
 from services.captioning.convert import refused_objects
-from services.captioning.hashes import ChangedFile, check_unchanged
+from services.captioning.download import DownloadError, download
+from services.captioning.hashes import ChangedFile, check_unchanged, differs, is_download, record_download
 
-CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 60
-CHUNK_BYTES = 1 << 20
+# What reading a broken file raises; AttributeError: it holds no dictionary of tensors.
+_BROKEN = (OSError, RuntimeError, EOFError, AttributeError, UnicodeDecodeError, SafetensorError)
+_FETCH_BEFORE = (
+    "`.venv/bin/python -m services.captioning download MODEL` fetches all of it where there is a network"
+)
+
+logger = logging.getLogger(__name__)
 
 
 class ModelLoadError(RuntimeError):
@@ -39,38 +43,61 @@ def cure_for(path: Path) -> str:
     return "Restore the file from where it came"
 
 
+def is_offline() -> bool:
+    """OFFLINE=true, as REST.py hands it on: through the environment, where the hub's library looks for its own."""
+    return os.environ.get("OFFLINE", "").strip().lower() in {"true", "1", "yes", "on"}
+
+
 def ensure_checkpoint(url: str, report: ReportProgress) -> Path:
     """The file of the checkpoint at `url`, downloaded unless it is there.
 
     The file appears under its name only when it is complete; its hash is recorded when it is first used, and
-    another content is refused later. Raises ModelLoadError with the URL and the cure.
+    another content is refused later. A download of ours that is broken is set aside and made anew, once; a file
+    that somebody else put there never is. Raises ModelLoadError with the cause and the cure.
     """
     path = cached_path(url)
-    if not path.exists():
-        _fetch(url, path, report)
     try:
+        if path.exists() and not is_offline():
+            _set_aside_if_damaged(path)
+        if not path.exists():
+            _fetch(url, path, report)
         check_unchanged(path)
-    except ChangedFile as exc:
+    except (ChangedFile, DownloadError) as exc:
         raise ModelLoadError(str(exc)) from exc
     except OSError as exc:
         raise ModelLoadError(f"{path} cannot be read: {exc}. {cure_for(path)}") from exc
     return path
 
 
+def _set_aside_if_damaged(path: Path) -> None:
+    """Only a download of ours, that cannot be read and is not what was downloaded: it is missing then."""
+    # differs() is last: it reads all of the file; without it, too little memory would look like damage
+    if is_download(path) and (damage := _damage(path, path)) and differs(path):
+        aside = path.replace(path.with_name(f"{path.name}.damaged"))
+        logger.warning("%s; it is kept as %s, and downloaded anew", damage, aside)
+
+
 def _fetch(url: str, path: Path, report: ReportProgress) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    if is_offline():
+        raise ModelLoadError(f"OFFLINE=true, and {path} is not there. Put there what {url} has. {_FETCH_BEFORE}")
+
+    def check(part: Path) -> None:
+        if damage := _damage(part, path):
+            raise ModelLoadError(f"What came from {url} is no checkpoint, perhaps a proxy's page: {damage}")
+        record_download(part, path, url)
+
+    download(url, path, report, check)
+
+
+def _damage(file: Path, path: Path) -> str | None:
+    """What is broken about `file`, which is or will be at `path`; None if it is whole, trusted or not."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part, report)
-        part.replace(path)
-    except (OSError, requests.RequestException) as exc:
-        raise ModelLoadError(
-            f"The weights could not be downloaded from {url} to {path}: {_cause(exc)}. "
-            "Check the network, or put the file there yourself; then start again"
-        ) from exc
-    finally:
-        with contextlib.suppress(OSError):  # nothing was written
-            part.unlink()
+        _tensors(file, path.suffix)
+    except _BROKEN as exc:
+        return _broken(path, exc)
+    except pickle.UnpicklingError:  # `read_weights` refuses it, and says how to convert it
+        pass
+    return None
 
 
 def ensure_vocabulary(repository: str) -> Path:
@@ -84,6 +111,11 @@ def ensure_vocabulary(repository: str) -> Path:
     cached = try_to_load_from_cache(repository, "vocab.txt")
     if isinstance(cached, str):  # else None, or a note that the repository has no such file
         return Path(cached)
+    if is_offline():
+        raise ModelLoadError(
+            f"OFFLINE=true, and vocab.txt of {repository} is not in the cache of the Hugging Face hub (HF_HOME). "
+            f"{_FETCH_BEFORE}"
+        )
     try:
         return Path(hf_hub_download(repository, "vocab.txt"))
     except (OSError, requests.RequestException) as exc:  # the hub's own errors are among these
@@ -99,45 +131,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises ModelLoadError for a file that is broken, or that holds more than tensors: unpickling could run code.
     """
     try:
-        if path.suffix == ".safetensors":
-            mapped: dict[str, Tensor] = load_file(path)
-            return mapped
-        # torch's format of before 1.6 is no archive, and cannot be mapped into memory
-        mappable = zipfile.is_zipfile(path)
-        held = torch.load(path, map_location="cpu", mmap=mappable, weights_only=True)
-        weights: dict[str, Tensor] = held.get("model", held)
-        return {name: weight.detach() for name, weight in weights.items()}
+        return _tensors(path, path.suffix)
     except pickle.UnpicklingError as exc:
         raise ModelLoadError(
             f"{path} holds more than tensors, and loading it could run code, so it is not loaded: "
             f"{refused_objects(exc)}. "
             f"If you trust where it is from: .venv/bin/python -m services.captioning.convert {path}"
         ) from exc
-    # AttributeError: no dictionary of tensors
-    except (OSError, RuntimeError, EOFError, AttributeError, SafetensorError) as exc:
-        why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
-        raise ModelLoadError(f"{path} is not a whole checkpoint: {why}. {cure_for(path)}") from exc
+    except _BROKEN as exc:
+        raise ModelLoadError(f"{_broken(path, exc)}. {cure_for(path)}") from exc
 
 
-def _download(url: str, part: Path, report: ReportProgress) -> None:
-    timeouts = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-    with requests.get(url, stream=True, timeout=timeouts) as response, part.open("wb") as file:
-        response.raise_for_status()
-        total = int(response.headers.get("Content-Length", 0)) or None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=part.name.split(".")[0]) as bar:
-            for chunk in response.iter_content(CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
-                report(LoadProgress("downloading", file.tell(), total))
-        if total is not None and file.tell() != total:
-            raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
+def _tensors(file: Path, suffix: str) -> dict[str, Tensor]:
+    """Raises UnpicklingError for what holds more than tensors, and _BROKEN."""
+    if suffix == ".safetensors":
+        mapped: dict[str, Tensor] = load_file(file)
+        return mapped
+    # torch's format of before 1.6 is no archive, and cannot be mapped into memory
+    mappable = zipfile.is_zipfile(file)
+    with file.open("rb") as opened:
+        if not mappable and opened.read(1) != pickle.PROTO:
+            raise EOFError("it does not begin as one")
+    held = torch.load(file, map_location="cpu", mmap=mappable, weights_only=True)
+    weights: dict[str, Tensor] = held.get("model", held)
+    return {name: weight.detach() for name, weight in weights.items()}
 
 
-def _cause(exc: BaseException) -> str:
-    """The innermost reason: requests wraps a failed look-up or connection three deep."""
-    inner = exc
-    while (deeper := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__) is not None:
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    return str(inner) or type(inner).__name__
+def _broken(path: Path, exc: Exception) -> str:
+    why = (str(exc) or type(exc).__name__).splitlines()[0]  # EOFError has no text
+    return f"{path} is not a whole checkpoint: {why}"

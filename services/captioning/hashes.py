@@ -29,6 +29,35 @@ def record_of(path: Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
+def record_download(file: Path, path: Path, url: str) -> None:
+    """Record the hash of `file`, which came from `url` and is about to be renamed to `path`.
+
+    Raises ChangedFile if another hash is recorded there: of the file that was used before. Raises OSError.
+    """
+    sha256, known = sha256_of(file), _read(record_of(path))
+    if known and known["sha256"] != sha256:
+        raise ChangedFile(
+            f"What {url} has now is not the file that was used before: its sha256 is {sha256}, and was "
+            f"{known['sha256']}. It was not kept. If you trust it, delete {record_of(path)}, and start again"
+        )
+    _write(record_of(path), {"sha256": sha256, **_facts(file), "url": url})
+
+
+def is_download(path: Path) -> bool:
+    """Whether the file at `path` came there by a download of ours: its record says so, and names its inode.
+
+    A file that a person moves there has another inode.
+    """
+    known = _read(record_of(path))
+    return known is not None and "url" in known and known.get("inode") == _facts(path)["inode"]
+
+
+def differs(path: Path) -> bool:
+    """Whether the content is another one than was recorded, whatever the size and the time. Raises OSError."""
+    known = _read(record_of(path))
+    return known is not None and known["sha256"] != sha256_of(path)
+
+
 def check_unchanged(path: Path) -> str:
     """The sha256 of `path`; recorded, if it has not been.
 
@@ -46,12 +75,10 @@ def check_unchanged(path: Path) -> str:
             f"{path} is not the file that was used before: its sha256 is {sha256}, and was {known['sha256']}. "
             f"If you replaced it yourself, delete {record}; else delete {path}, and it is downloaded anew"
         )
-    part = record.with_name(f"{record.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps({"sha256": sha256, **facts}) + "\n", encoding="utf-8")
-        part.replace(record)
+        # a copy of a download, with the same content, stays one
+        _write(record, {**(known or {}), "sha256": sha256, **facts})
     except OSError as exc:
-        part.unlink(missing_ok=True)
         logger.warning("The hash of %s cannot be recorded, so it is computed at every start: %s", path, exc)
     return sha256
 
@@ -63,6 +90,15 @@ def _read(record: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return known if isinstance(known, dict) and isinstance(known.get("sha256"), str) else None
+
+
+def _write(record: Path, content: dict[str, object]) -> None:
+    part = record.with_name(f"{record.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        part.replace(record)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _facts(path: Path) -> dict[str, int]:

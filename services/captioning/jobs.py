@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Lock
 
 from services.captioning.captioner import Caption, DecodingOptions, ModelInfo, Picture, PreparedPicture
 
@@ -16,30 +17,41 @@ class Answer:
     model: ModelInfo  # of the captioner that made them: with several devices, which one it was
 
 
+def nobody_left() -> bool:
+    return False
+
+
 @dataclass(eq=False)
 class Job:
     """A picture in the queue.
 
     Its future stays pending until it is answered, so it can be given up (cancelled) at any time before.
+    client_left: whether nobody waits any more, although nobody has cancelled; asked when a batch is made.
+    The first answer counts: a device that hung may come back with one after the job was failed.
     """
 
     picture: PreparedPicture
     options: DecodingOptions | None
     place: "Place"
+    client_left: Callable[[], bool] = nobody_left
     future: Future[Answer] = field(default_factory=Future)
+    _unanswered: Lock = field(default_factory=Lock, init=False)
 
     @property
     def abandoned(self) -> bool:
-        return self.future.cancelled()
+        return self.future.cancelled() or self.client_left()
 
     def answer(self, answer: Answer) -> None:
-        if self.future.set_running_or_notify_cancel():
+        if self._is_first():
             self.future.set_result(answer)
 
     def fail(self, error: Exception) -> None:
         """`error` must be this job's own: whoever waits raises it, and that makes its traceback longer."""
-        if self.future.set_running_or_notify_cancel():
+        if self._is_first():
             self.future.set_exception(error)
+
+    def _is_first(self) -> bool:
+        return self._unanswered.acquire(blocking=False) and self.future.set_running_or_notify_cancel()
 
 
 class Place:
@@ -49,9 +61,15 @@ class Place:
         self._prepare = prepare
         self._put = put
 
-    def submit(self, picture: Picture, options: DecodingOptions | None) -> Future[Answer]:
-        """Queue a decoded picture. Cancel the future to give up; it is then dropped before it runs."""
-        job = Job(self._prepare(picture), options, self)
+    def submit(
+        self, picture: Picture, options: DecodingOptions | None, client_left: Callable[[], bool] = nobody_left
+    ) -> Future[Answer]:
+        """Queue a decoded picture. Cancel the future to give up; it is then dropped before it runs.
+
+        client_left: the picture is dropped likewise if this says so when its turn comes; its future then stays
+        pending. Called by many threads, and must not block.
+        """
+        job = Job(self._prepare(picture), options, self, client_left)
         self._put(job)
         return job.future
 

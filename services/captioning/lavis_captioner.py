@@ -10,6 +10,7 @@ import torch
 from services.captioning.captioner import (
     Caption,
     DecodingOptions,
+    DeviceLost,
     DeviceOutOfMemory,
     LoadProgress,
     ModelInfo,
@@ -17,6 +18,7 @@ from services.captioning.captioner import (
     ReportProgress,
 )
 from services.captioning.checkpoints import ModelLoadError, cure_for, ensure_checkpoint, read_weights
+from services.captioning.device_health import is_lost
 from services.captioning.devices import choose_device
 
 ENGINE = "lavis"
@@ -42,19 +44,37 @@ class LavisCaptioner:
         """Captions for each (3, side, side) tensor; no confidence, since LAVIS gives none.
 
         options: None for the defaults of the model's own `generate`. Raises ValueError for options that it
-        cannot follow, and DeviceOutOfMemory.
+        cannot follow, DeviceOutOfMemory and DeviceLost.
         """
         asked = _arguments(options) if options else {}
+        if options:
+            self._check_length(options)
         try:
             texts = self._generate(pictures, asked)
         except torch.OutOfMemoryError as exc:
             message = str(exc)
+        except RuntimeError as exc:
+            if is_lost(self.info.device):
+                raise DeviceLost(str(exc)) from exc
+            raise
         else:
             captions = [Caption(text.strip()) for text in texts]
             each = options.num_captions if options else 1
             return [captions[start : start + each] for start in range(0, len(captions), each)]
         # here, where no exception is alive that keeps the batch's tensors in memory
         raise DeviceOutOfMemory(message)
+
+    def _check_length(self, options: DecodingOptions) -> None:
+        """BLIP's decoder has so many positions; one token more breaks the device's state for good on a GPU."""
+        decoder = getattr(self._model, "text_decoder", None)
+        if decoder is None:  # of BLIP-2, whose language models count the new tokens alone, and have room
+            return
+        prompt, positions = self._model.prompt_length, decoder.config.max_position_embeddings
+        if not prompt < options.max_length <= positions:
+            raise ValueError(
+                f"max_length is {options.max_length}; it must be more than the {prompt} tokens of LAVIS's own "
+                f"prompt and at most {positions}"
+            )
 
     def _generate(self, pictures: Sequence[torch.Tensor], asked: dict[str, Any]) -> list[str]:
         with torch.inference_mode():
@@ -66,9 +86,14 @@ class LavisCaptioner:
 def _arguments(options: DecodingOptions) -> dict[str, Any]:
     """Of LAVIS's `generate`."""
     if options.prompt is not None or options.seed is not None:
-        raise ValueError("LAVIS takes neither a prompt nor a seed for one request")
+        raise ValueError(
+            "LAVIS, which runs this model, takes neither a prompt nor a seed for one request: leave them out"
+        )
     if options.num_captions > 1 and options.top_p is None:
-        raise ValueError("LAVIS gives one caption several times; num_captions needs top_p here")
+        raise ValueError(
+            "LAVIS, which runs this model, gives several captions only when it samples: "
+            "num_captions must be 1, or top_p a number above 0 and up to 1"
+        )
     names = ("num_beams", "max_length", "min_length", "repetition_penalty", "num_captions")
     asked = {name: getattr(options, name) for name in names}
     return asked if options.top_p is None else asked | {"use_nucleus_sampling": True, "top_p": options.top_p}

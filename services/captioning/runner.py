@@ -6,8 +6,9 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from services.captioning.captioner import Caption, Captioner, DeviceOutOfMemory
+from services.captioning.captioner import Caption, Captioner, DeviceLost, DeviceOutOfMemory
 from services.captioning.jobs import Answer, Job
+from services.captioning.watchdog import Watchdog
 from services.errors import Overloaded
 
 logger = logging.getLogger(__name__)
@@ -28,15 +29,19 @@ class BatchRunner:
     seconds_each: running mean of the time for a picture, a batch's time being shared by its pictures.
     """
 
-    def __init__(self, captioner: Captioner, max_batch: int) -> None:
+    def __init__(self, captioner: Captioner, max_batch: int, watchdog: Watchdog) -> None:
         self.captioner = captioner
+        self._watchdog = watchdog
         self.limit = max_batch
         self.seconds_each = FIRST_GUESS_S
         self._max_batch = max_batch
         self._n_fitted = 0  # full batches, since the limit last changed
 
     def run(self, jobs: list[Job]) -> None:
-        """Answer all `jobs`, which have equal options: with captions, or with an error each."""
+        """Answer all `jobs`, which have equal options: with captions, or with an error each.
+
+        Raises DeviceLost, and leaves what it has not answered then to the caller.
+        """
         while jobs := [job for job in jobs if not job.abandoned]:  # some may be, since the part before
             part = jobs[: self.limit]
             # Retried here, where no exception is alive: it would keep the failed batch's tensors in memory.
@@ -63,6 +68,8 @@ class BatchRunner:
             results = self._caption(part)
         except DeviceOutOfMemory:
             return False
+        except DeviceLost:
+            raise
         except Exception as exc:  # noqa: BLE001 - whatever a model raises belongs to this batch
             _forget_variables(exc)
             for job in part:
@@ -75,7 +82,8 @@ class BatchRunner:
         return True
 
     def _caption(self, part: list[Job]) -> Sequence[Sequence[Caption]]:
-        results = self.captioner.caption([job.picture for job in part], part[0].options)
+        with self._watchdog.watch(f"Captioning a batch of {len(part)} on {self.captioner.info.device}"):
+            results = self.captioner.caption([job.picture for job in part], part[0].options)
         if len(results) != len(part):  # whose caption is whose cannot be known
             raise RuntimeError(f"The model gave {len(results)} results for {len(part)} pictures")
         return results

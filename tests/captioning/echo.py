@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from services.captioning.batcher import Batcher, ModelStatus
 from services.captioning.captioner import (
@@ -75,9 +76,11 @@ class Echo:
 
 
 @contextmanager
-def running(*captioners: Echo, queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
-    """A batcher on these, all loaded; at its end they may go on."""
-    with started([loads(captioner) for captioner in captioners], queue_capacity, max_batch) as batcher:
+def running(
+    *captioners: Echo, queue_capacity: int = 64, max_batch: int = 8, **more: Any
+) -> Iterator[Batcher]:
+    """A batcher on these, all loaded; at its end they may go on. more: of the Batcher's arguments."""
+    with started([loads(captioner) for captioner in captioners], queue_capacity, max_batch, **more) as batcher:
         wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
         try:
             yield batcher
@@ -87,8 +90,10 @@ def running(*captioners: Echo, queue_capacity: int = 64, max_batch: int = 8) -> 
 
 
 @contextmanager
-def started(loaders: Sequence[LoadCaptioner], queue_capacity: int = 64, max_batch: int = 8) -> Iterator[Batcher]:
-    batcher = Batcher(loaders, queue_capacity, max_batch)
+def started(
+    loaders: Sequence[LoadCaptioner], queue_capacity: int = 64, max_batch: int = 8, **more: Any
+) -> Iterator[Batcher]:
+    batcher = Batcher(loaders, queue_capacity, max_batch, **more)
     batcher.start()
     try:
         yield batcher

@@ -85,6 +85,23 @@ def test_the_abandoned_take_no_place_in_a_batch() -> None:
     assert echo.batches == [["FIRST"], ["B", "D"], ["E"]]
 
 
+def test_whose_client_left_never_reaches_the_model() -> None:
+    echo = Echo()
+    left = threading.Event()
+    with (
+        running(echo, max_batch=2) as batcher,
+        queued(batcher, echo, "a", "b") as futures,
+        batcher.admit() as place,
+    ):
+        gone = place.submit("gone", BEAMS, left.is_set)
+        left.set()  # at the last moment, and nobody has cancelled
+        echo.go()
+        assert [text_of(future) for future in futures] == ["A", "B"]
+        assert ask(batcher, "c") == "C"
+    assert echo.batches == [["FIRST"], ["A", "B"], ["C"]]
+    assert not gone.done()
+
+
 def test_who_gives_up_while_his_picture_runs_harms_nobody() -> None:
     echo = Echo()
     echo.hold()
@@ -111,6 +128,24 @@ def test_places_are_counted_at_the_door() -> None:
             assert [text_of(future) for future in futures] == ["A", "B"]
         assert batcher.state.queue_depth == 0
         assert ask(batcher, "again") == "AGAIN"
+
+
+@pytest.mark.parametrize(("n_devices", "wait_s"), [(1, 5), (2, 3)])
+def test_a_refusal_says_when_the_queue_will_be_done(n_devices: int, wait_s: int) -> None:
+    """As long as nothing has been timed, a picture counts as one second."""
+    devices = [Echo() for _ in range(n_devices)]
+    for device in devices:
+        device.hold()
+    with running(*devices, queue_capacity=5 - n_devices, max_batch=1) as batcher, ExitStack() as places:
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        for n in range(n_devices):
+            places.enter_context(batcher.admit()).submit("running", BEAMS)
+            wait_for(lambda n=n: sum(len(device.tried) for device in devices) == n + 1)  # type: ignore[misc]
+        for _ in range(5 - n_devices):
+            places.enter_context(batcher.admit())
+        with pytest.raises(Overloaded, match=f"try again in {wait_s} s") as refused:
+            batcher.check_admitting()
+    assert refused.value.retry_after_s == wait_s
 
 
 def test_what_runs_does_not_wait() -> None:

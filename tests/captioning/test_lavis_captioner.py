@@ -52,7 +52,14 @@ def test_options_are_those_of_lavis(demo: LavisCaptioner) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [DecodingOptions(prompt="two"), DecodingOptions(seed=1), DecodingOptions(num_captions=2)]
+    "options",
+    [
+        DecodingOptions(prompt="two"),
+        DecodingOptions(seed=1),
+        DecodingOptions(num_captions=2),
+        DecodingOptions(max_length=6),  # no more than the tokens of its prompt
+        DecodingOptions(max_length=65),  # than its decoder has positions
+    ],
 )
 def test_options_that_lavis_has_not_are_refused(demo: LavisCaptioner, options: DecodingOptions) -> None:
     with pytest.raises(ValueError, match="LAVIS"):
@@ -61,7 +68,7 @@ def test_options_that_lavis_has_not_are_refused(demo: LavisCaptioner, options: D
 
 def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:
     for size in ((1, 1), (3000, 2), (640, 480)):
-        assert demo.prepare(Image.new("RGB", size)).shape == (3, 128, 128)
+        assert demo.prepare(Image.new("RGB", size)).shape == (3, 192, 192)
 
 
 def test_an_unknown_model_names_the_choices() -> None:

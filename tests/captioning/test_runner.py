@@ -5,8 +5,9 @@ import traceback
 
 import pytest
 
+from services.captioning.captioner import DeviceLost
 from services.captioning.runner import RECOVERY_BATCHES
-from services.errors import InvalidParameter, Overloaded
+from services.errors import InvalidParameter, ModelNotReady, Overloaded
 from tests.captioning.echo import BEAMS, WAIT_S, Echo, ask, queued, running, text_of
 
 
@@ -114,3 +115,16 @@ def test_who_gives_up_while_a_batch_is_halved_is_dropped() -> None:
         assert text_of(futures[0]) == "A"
         assert ask(batcher, "c") == "C"
     assert echo.batches == [["FIRST"], ["A"], ["C"]]
+
+
+def test_what_was_answered_before_the_device_was_lost_stays_answered() -> None:
+    echo = Echo(fits=1)
+    echo.errors["B"] = DeviceLost("an illegal memory access")
+    with (
+        running(echo, max_batch=2, end=lambda _: None) as batcher,
+        queued(batcher, echo, *"ab") as futures,
+    ):
+        echo.go()
+        assert text_of(futures[0]) == "A"
+        with pytest.raises(ModelNotReady):
+            futures[1].result(WAIT_S)

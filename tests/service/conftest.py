@@ -1,8 +1,12 @@
 """One service on the demonstration model for all tests of this folder, and scenes for it to caption."""
 
+import http.server
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -33,9 +37,26 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[DrawnFile]:
     return [DrawnFile(path, scene.caption, scene.things()) for path, scene in zip(files, drawn, strict=True)]
 
 
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
 @pytest.fixture(scope="session")
-def demo(scenes: list[DrawnFile]) -> Iterator[Service]:
-    roots = str(scenes[0].path.parent)
-    with service(MODEL="demo", DEVICE="cpu", IMAGE_ROOTS=roots, ALLOW_PRIVATE_URLS="true") as running:
+def site(scenes: list[DrawnFile]) -> Iterator[str]:
+    """A web site that has the scenes."""
+    handler = partial(QuietFiles, directory=scenes[0].path.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def demo(scenes: list[DrawnFile], site: str) -> Iterator[Service]:
+    opened = {"URL_ALLOWED_NETWORKS": "127.0.0.0/8", "URL_ALLOWED_PORTS": str(urlsplit(site).port)}
+    with service(MODEL="demo", DEVICE="cpu", IMAGE_ROOTS=str(scenes[0].path.parent), **opened) as running:
         running.wait_until("loaded")
         yield running

@@ -1,11 +1,7 @@
 """Real captions over HTTP: true, with the emojis of what was drawn, and the same as LAVIS's own."""
 
 import base64
-import http.server
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +17,6 @@ from tests.service.conftest import DrawnFile
 from tests.service.running import Service
 
 CHANCE = 0.08  # two standard errors of a share of 200
-
-
-@pytest.fixture(scope="module")
-def site(scenes: list[DrawnFile]) -> Iterator[str]:
-    """A web site that has the scenes."""
-    handler = partial(QuietFiles, directory=scenes[0].path.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
 
 
 def prediction(answer: requests.Response) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.service.conftest import DrawnFile
 from tests.service.running import Service
-from tests.service.test_captions import lavis_caption, site  # noqa: F401 - a fixture
+from tests.service.test_captions import lavis_caption
 
 curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 
@@ -48,7 +48,7 @@ def shell(command: str, demo: Service) -> "dict[str, object]":
 
 
 @curl
-def test_its_curl_lines(demo: Service, scenes: list[DrawnFile], site: str) -> None:  # noqa: F811
+def test_its_curl_lines(demo: Service, scenes: list[DrawnFile], site: str) -> None:
     path, name = scenes[5].path, scenes[5].path.name
     for command in (
         f'curl -s "http://localhost:7777/v3/analyze?url={site}/{name}"',
@@ -64,7 +64,7 @@ def test_its_curl_lines(demo: Service, scenes: list[DrawnFile], site: str) -> No
     assert health.items() >= {"status": "healthy", "model_status": "loaded", "device": "cpu"}.items()
 
 
-def test_its_python_snippet(demo: Service, scenes: list[DrawnFile], site: str) -> None:  # noqa: F811
+def test_its_python_snippet(demo: Service, scenes: list[DrawnFile], site: str) -> None:
     program = SNIPPET.replace("localhost:7777", f"localhost:{demo.port}")
     program += f'\nimport json; print(json.dumps(analyze_image_with_blip2("{site}/{scenes[6].path.name}")))'
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

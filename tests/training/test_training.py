@@ -38,7 +38,7 @@ def test_judging_seeds_are_refused() -> None:
 
 def test_batches_hold_what_was_drawn() -> None:
     batch = next(iter(SceneBatches(draw_scene, 5, first=100, batch=4, shows=2, config=CONFIG)))
-    assert batch.pixels.shape == (4, 3, 128, 128)
+    assert batch.pixels.shape == (4, 3, 192, 192)
     assert batch.pixels.dtype == torch.uint8
     assert batch.captions[:2] == [draw_scene(5, index).caption for index in (100, 101)]
     assert batch.patches.shape == (4, 64)

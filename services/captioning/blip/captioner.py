@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from services.captioning.blip.beam_search import Texts, beam_search, sample
+from services.captioning.blip.int8 import to_int8
 from services.captioning.blip.model import BLIP_MODELS, Blip, BlipModel
+from services.captioning.blip.vision import VisionEncoder
 from services.captioning.blip.vocabulary import Vocabulary
 from services.captioning.blip.weights import load_blip
 from services.captioning.captioner import (
     Caption,
     DecodingOptions,
+    DeviceLost,
     DeviceOutOfMemory,
     LoadProgress,
     ModelInfo,
@@ -24,13 +27,15 @@ from services.captioning.captioner import (
     ReportProgress,
 )
 from services.captioning.checkpoints import ModelLoadError, ensure_checkpoint, ensure_vocabulary
-from services.captioning.devices import choose_device
+from services.captioning.device_health import is_lost
+from services.captioning.devices import DTYPES, choose_device, choose_precision
 
 ENGINE = "blip"
 BICUBIC = 3  # Pillow's Resampling.BICUBIC, as in LAVIS's BlipImageEvalProcessor
 # CLIP's, of RGB in 0..1, as in LAVIS's BlipImageBaseProcessor
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+ENCODED_AT_ONCE = 2  # images, on a CPU
 SAMPLING_ROUNDS = 4  # for captions that differ, before a beam search fills what is missing
 
 
@@ -40,11 +45,12 @@ class BlipCaptioner:
     def __init__(self, blip: Blip, model: BlipModel, vocabulary: Vocabulary, info: ModelInfo) -> None:
         self.info = info
         self._device = torch.device(info.device)
-        self.blip = blip.to(self._device)
+        self.blip = blip
         self._prompt = model.prompt
         self._side_px = model.vision.image_px
         self._positions = model.text.positions
         self.vocabulary = vocabulary
+        self._dtype = DTYPES.get(info.precision, torch.float32)  # int8 is between fp32 inputs and outputs
         self._mean = torch.tensor(MEAN, device=self._device).view(3, 1, 1)
         self._deviation = torch.tensor(DEVIATION, device=self._device).view(3, 1, 1)
 
@@ -56,7 +62,7 @@ class BlipCaptioner:
     def caption(self, pictures: Sequence[Tensor], options: DecodingOptions | None = None) -> list[list[Caption]]:
         """`options.num_captions` different captions for each (3, side, side) uint8 tensor.
 
-        Raises ValueError for options that the model cannot follow, and DeviceOutOfMemory.
+        Raises ValueError for options that the model cannot follow, DeviceOutOfMemory and DeviceLost.
         """
         options = options or DecodingOptions()
         prompt = self._encode(options)
@@ -65,6 +71,10 @@ class BlipCaptioner:
                 return self._caption(pictures, prompt, options)
         except torch.OutOfMemoryError as exc:
             message = str(exc)
+        except RuntimeError as exc:
+            if is_lost(self._device):
+                raise DeviceLost(str(exc)) from exc
+            raise
         # here, where no exception is alive that keeps the batch's tensors in memory
         raise DeviceOutOfMemory(message)
 
@@ -80,7 +90,7 @@ class BlipCaptioner:
     def _caption(
         self, pictures: Sequence[Tensor], prompt: list[int], options: DecodingOptions
     ) -> list[list[Caption]]:
-        features = self.blip.vision(self.pixels(pictures))
+        features = encode(self.blip.vision, self.pixels(pictures))
         found: list[dict[str, Caption]] = [{} for _ in pictures]
         for texts in self._searches(features, prompt, options):
             for captions, more in zip(found, self._read(texts, options.prompt), strict=True):
@@ -102,19 +112,19 @@ class BlipCaptioner:
         """
         prompt = self._encode(options)
         with torch.inference_mode():
-            texts = self._search(self.blip.vision(pixels), prompt, options)
+            texts = self._search(encode(self.blip.vision, pixels), prompt, options)
         return [
             [text[:length] for text, length in zip(*of_one, strict=True)]
             for of_one in zip(texts.tokens.tolist(), texts.lengths.tolist(), strict=True)
         ]
 
     def pixels(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Prepared pictures -> (pictures, 3, side, side) float32, normalised, on the device."""
+        """Prepared pictures -> (pictures, 3, side, side), normalised, on the device, in the model's precision."""
         stacked = torch.stack(list(pictures))
         if self._device.type == "cuda":
             stacked = stacked.pin_memory()
         moved = stacked.to(self._device, non_blocking=True)
-        return moved.float().div_(255).sub_(self._mean).div_(self._deviation)
+        return moved.float().div_(255).sub_(self._mean).div_(self._deviation).to(self._dtype)
 
     def _searches(self, features: Tensor, prompt: list[int], options: DecodingOptions) -> Iterator[Texts]:
         """Texts for each image; the next lot is made only where the ones before held too few different ones."""
@@ -173,12 +183,24 @@ class BlipCaptioner:
         return f"{prompt.rstrip()}{text[len(written) :]}"
 
 
-def load_blip_captioner(name: str, device: str, report: ReportProgress) -> BlipCaptioner:
-    """Load BLIP_MODELS[name] onto `device` ("auto", "cpu", "cuda", "cuda:N").
+def encode(vision: VisionEncoder, pixels: Tensor) -> Tensor:
+    """Pixels (images, 3, side, side) -> features (images, positions, width).
+
+    On a CPU a few images at a time: what a layer makes of more does not stay in the processor's caches.
+    """
+    if pixels.is_cuda:
+        features: Tensor = vision(pixels)
+        return features
+    return torch.cat([vision(some) for some in torch.split(pixels, ENCODED_AT_ONCE)])
+
+
+def load_blip_captioner(name: str, device: str, precision: str, report: ReportProgress) -> BlipCaptioner:
+    """Load BLIP_MODELS[name] onto `device` ("auto", "cpu", "cuda", "cuda:N"), in `precision` ("auto", "fp32", …).
 
     Raises ModelLoadError or DeviceError, each with the cause and the cure.
     """
     model, choice = BLIP_MODELS[name], choose_device(device)
+    precision = choose_precision(precision, choice.device)
     report(LoadProgress("loading"))
     path = model.checkpoint if isinstance(model.checkpoint, Path) else ensure_checkpoint(model.checkpoint, report)
     report(LoadProgress("loading"))
@@ -186,5 +208,7 @@ def load_blip_captioner(name: str, device: str, report: ReportProgress) -> BlipC
     vocabulary = Vocabulary(listed)
     if len(vocabulary) != model.text.vocabulary:
         raise ModelLoadError(f"The vocabulary of {name} has {len(vocabulary)} tokens, not {model.text.vocabulary}")
-    info = ModelInfo(name, str(choice.device), choice.reason, "fp32", ENGINE)
-    return BlipCaptioner(load_blip(model, path), model, vocabulary, info)
+    blip = load_blip(model, path)
+    blip = to_int8(blip) if precision == "int8" else blip.to(choice.device, DTYPES[precision])
+    info = ModelInfo(name, str(choice.device), choice.reason, precision, ENGINE)
+    return BlipCaptioner(blip, model, vocabulary, info)

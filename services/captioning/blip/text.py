@@ -111,13 +111,13 @@ class TextDecoder(nn.Module):
     def __init__(self, dims: TextDimensions) -> None:
         super().__init__()
         self.dims = dims
-        self.tokens = nn.Embedding(dims.vocabulary, dims.width)  # also the last layer, transposed
+        self.tokens = nn.Embedding(dims.vocabulary, dims.width)
         self.positions = nn.Embedding(dims.positions, dims.width)
         self.norm = nn.LayerNorm(dims.width, dims.norm_eps)
         self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.layers))
         self.out = nn.Linear(dims.width, dims.width)
         self.out_norm = nn.LayerNorm(dims.width, dims.norm_eps)
-        self.bias = nn.Parameter(torch.empty(dims.vocabulary))
+        self.logits = nn.Linear(dims.width, dims.vocabulary)  # its weight is the embedding's
 
     def look(self, features: Tensor, max_length: int) -> TextCache:
         """Features (images, image positions, image width) -> a cache for texts of up to `max_length` tokens."""
@@ -132,7 +132,7 @@ class TextDecoder(nn.Module):
         )
 
     def forward(self, tokens: Tensor, cache: TextCache) -> Tensor:
-        """Tokens (rows, length) that follow what the cache holds -> logits (rows, vocabulary) of the next one."""
+        """Tokens (rows, length) that follow what the cache holds -> float32 logits (rows, vocabulary)."""
         length = tokens.shape[1]
         places = torch.arange(cache.length, cache.length + length, device=tokens.device)
         x = self.norm(self.tokens(tokens) + self.positions(places))
@@ -140,4 +140,5 @@ class TextDecoder(nn.Module):
             x = layer(x, cache, index)
         cache.length += length
         last = self.out_norm(functional.gelu(self.out(x[:, -1])))
-        return functional.linear(last, self.tokens.weight, self.bias)
+        logits: Tensor = self.logits(last)
+        return logits.float()

@@ -33,7 +33,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(images, positions, width) -> the same."""
         packed = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each (images, heads, positions, head width)
+        # each (images, heads, positions, head width), and in one piece: the CPU's attention reads that faster
+        query, key, value = packed.permute(2, 0, 3, 1, 4).contiguous()
         mixed = functional.scaled_dot_product_attention(query, key, value)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
@@ -68,7 +69,7 @@ class VisionEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(images, 3, side, side), normalised -> (images, positions, width)."""
         patches = self.patches(pixels).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1) + self.positions
+        x = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1) + self.positions
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)

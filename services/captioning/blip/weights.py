@@ -40,12 +40,11 @@ _NAMES = (
     (".output.LayerNorm.", ".mlp_norm."),
     ("text_decoder.cls.predictions.transform.dense.", "text.out."),
     ("text_decoder.cls.predictions.transform.LayerNorm.", "text.out_norm."),
-    # one tensor under two names: LAVIS keeps the second
-    ("text_decoder.cls.predictions.decoder.weight", "text.tokens.weight"),
-    ("text_decoder.cls.predictions.decoder.bias", "text.bias"),
-    ("text_decoder.cls.predictions.bias", "text.bias"),
+    ("text_decoder.cls.predictions.decoder.", "text.logits."),
+    ("text_decoder.cls.predictions.bias", "text.logits.bias"),
 )
-_SECOND = "text_decoder.cls.predictions.decoder."
+_SECOND = "text_decoder.cls.predictions.decoder."  # one tensor under two names: LAVIS keeps this one
+_TIED = ("text.logits.weight", "text.tokens.weight")
 _COUNTED = "text_decoder.bert.embeddings.position_ids"  # 0, 1, 2, …: no weight
 MOST_NAMED = 8
 
@@ -73,6 +72,7 @@ def load_blip(model: BlipModel, path: Path) -> Blip:
             f"{path} does not fit the model in {len(faults)} places: {listed}{more}. {cure_for(path)}"
         )
     blip.load_state_dict(held, assign=True)
+    blip.text.tokens.weight = blip.text.logits.weight  # one parameter, so that a GPU holds it once too
     return blip.eval().requires_grad_(False)
 
 
@@ -80,7 +80,9 @@ def _ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights under our names; names that we do not know stay as they are."""
     # those that LAVIS keeps come last, and win
     ordered = sorted(weights, key=lambda name: name.startswith(_SECOND))
-    return {_our_name(name): weights[name] for name in ordered if name != _COUNTED}
+    ours = {_our_name(name): weights[name] for name in ordered if name != _COUNTED}
+    tied = [ours[name] for name in _TIED if name in ours]
+    return ours | dict.fromkeys(_TIED, tied[0]) if tied else ours
 
 
 def _our_name(name: str) -> str:

@@ -1,0 +1,100 @@
+"""Less than fp32: nearly the same arithmetic, nearly the same captions, and the truth about it."""
+
+import pytest
+import torch
+
+from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
+from services.captioning.blip.int8 import Int8Linear
+from services.captioning.blip.model import BLIP_MODELS
+from services.captioning.blip.vocabulary import Vocabulary
+from services.captioning.blip.weights import load_blip
+from services.captioning.captioner import LoadProgress, ModelInfo
+from services.captioning.devices import DeviceError
+from services.captioning.engines import load_captioner
+from services.captioning.lavis_zoo import DEMO_MODEL
+from training.scenes import draw_scene
+
+DEMO = BLIP_MODELS["demo"]
+SCENES = [draw_scene(31_011, index).picture for index in range(40)]
+FEW = 8
+
+with_vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="needs a CPU with AVX512-VNNI")
+
+
+def ignore(progress: LoadProgress) -> None:
+    """For tests that don't look at the progress."""
+
+
+def texts(captioner: BlipCaptioner, count: int = len(SCENES)) -> list[str]:
+    pictures = [captioner.prepare(scene) for scene in SCENES[:count]]
+    return [of_one[0].text for of_one in captioner.caption(pictures)]
+
+
+@pytest.fixture(scope="module")
+def exact() -> BlipCaptioner:
+    return load_blip_captioner("demo", "cpu", "fp32", ignore)
+
+
+@pytest.fixture(scope="module")
+def int8() -> BlipCaptioner:
+    return load_blip_captioner("demo", "cpu", "int8", ignore)
+
+
+def linear(rows: int = 48, columns: int = 64) -> torch.nn.Linear:
+    torch.manual_seed(3)
+    return torch.nn.Linear(columns, rows).requires_grad_(False)
+
+
+@with_vnni
+def test_a_layer_does_nearly_what_it_did() -> None:
+    layer, x = linear(), torch.randn(2, 7, 64) * torch.logspace(-3, 3, 7)[:, None]
+    exact, rounded = layer(x) - layer.bias, Int8Linear(layer)(x) - layer.bias
+    # each token by itself: the large ones must not drown the small ones
+    assert ((exact - rounded).norm(dim=-1) / exact.norm(dim=-1)).max() < 0.02
+
+
+@with_vnni
+def test_zeros_in_a_layer_or_in_a_token_give_the_bias() -> None:
+    layer = linear()
+    layer.weight[5] = 0
+    out = Int8Linear(layer)(torch.stack([torch.zeros(64), torch.ones(64)]))
+    assert torch.equal(out[0], layer.bias)
+    assert out[1, 5] == layer.bias[5]
+
+
+@with_vnni
+def test_a_token_does_not_depend_on_those_beside_it() -> None:
+    layer, x = Int8Linear(linear()), torch.randn(50, 64)
+    alone = torch.cat([layer(token) for token in torch.split(x, 1)])
+    assert torch.allclose(layer(x), alone, rtol=1e-5, atol=1e-6)
+
+
+@with_vnni
+def test_every_layer_is_int8(int8: BlipCaptioner) -> None:
+    left = [name for name, module in int8.blip.named_modules() if isinstance(module, torch.nn.Linear)]
+    made = [module for module in int8.blip.modules() if isinstance(module, Int8Linear)]
+    assert left == []
+    assert len(made) == 6 * 4 + 3 * 10 + 2
+    assert {module.weight.element_size() for module in made} == {1}
+
+
+@with_vnni
+def test_int8_captions_are_nearly_always_those_of_fp32(exact: BlipCaptioner, int8: BlipCaptioner) -> None:
+    same = sum(a == b for a, b in zip(texts(exact), texts(int8), strict=True))
+    assert same >= len(SCENES) - 2  # 99 of 100, on 1,000 scenes, is what `benchmarks.precision` looks for
+    assert int8.info.precision == "int8"
+
+
+def test_half_precision_as_on_a_gpu(exact: BlipCaptioner) -> None:
+    """The same code on the CPU, where it is too slow to be offered."""
+    blip = load_blip(DEMO, DEMO_MODEL / "model.safetensors").to(torch.bfloat16)
+    info = ModelInfo("demo", "cpu", "a test", "bf16", "blip")
+    half = BlipCaptioner(blip, DEMO, Vocabulary(DEMO_MODEL / "vocab.txt"), info)
+    assert half.pixels([half.prepare(SCENES[0])]).dtype == torch.bfloat16
+    same = sum(a == b for a, b in zip(texts(exact, FEW), texts(half, FEW), strict=True))
+    assert same >= FEW - 2
+
+
+def test_lavis_keeps_its_own_precision() -> None:
+    with pytest.raises(DeviceError, match="PRECISION=int8 is for the fast path; LAVIS, which runs demo here"):
+        load_captioner("demo", "lavis", "cpu", "int8", ignore)
