@@ -32,6 +32,7 @@ def python_of_its_own() -> str:
 
 
 def main(runs: int, threads: int) -> None:
+    sys.modules["torchvision"] = None  # type: ignore[assignment]  # its build may not fit torch's; not needed here
     import torch
     from transformers import BlipConfig, BlipForConditionalGeneration
 

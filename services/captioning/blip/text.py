@@ -124,8 +124,9 @@ class TextDecoder(nn.Module):
         seen: list[Attention] = [layer.image_attention for layer in self.layers]  # type: ignore[misc]
         shape = (len(self.layers), len(features), self.dims.heads, max_length, self.dims.head_width)
         return TextCache(
-            image_keys=[attention.split(attention.key(features)) for attention in seen],
-            image_values=[attention.split(attention.value(features)) for attention in seen],
+            # in one piece, since every step reads them
+            image_keys=[attention.split(attention.key(features)).contiguous() for attention in seen],
+            image_values=[attention.split(attention.value(features)).contiguous() for attention in seen],
             keys=features.new_empty(shape),
             values=features.new_empty(shape),
             length=0,
