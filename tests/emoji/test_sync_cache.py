@@ -5,6 +5,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,9 +105,12 @@ def test_the_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(c
     assert set(cache.path.parent.iterdir()) == {cache.path, living, foreign}
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """The system takes the first 200 bytes of a file and no more, as a full disk does."""
+    """The system takes the first 200 bytes of a file and no more, as a full disk does.
+
+    Of every file of this process, the tests' own output included: so only around the one call.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
     try:
@@ -115,11 +119,10 @@ def small_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk(cache: MapCache, request: pytest.FixtureRequest) -> None:
+def test_a_full_disk(cache: MapCache) -> None:
     cache.store([file(ONE)])
     before = cache.path.read_bytes()
-    request.getfixturevalue("small_files")
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large"), small_files():
         cache.store([file(TWO)])
     assert cache.path.read_bytes() == before
     assert list(cache.path.parent.iterdir()) == [cache.path]

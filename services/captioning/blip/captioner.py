@@ -57,7 +57,8 @@ class BlipCaptioner:
     def prepare(self, picture: Picture) -> Tensor:
         """PIL RGB of any size -> uint8 (3, side, side), on the CPU."""
         shrunk: Any = picture.resize((self._side_px, self._side_px), resample=BICUBIC)
-        return torch.from_numpy(np.array(shrunk)).permute(2, 0, 1).contiguous()
+        # numpy, not torch: each thread that calls this would get threads of torch, which compete with the model's
+        return torch.from_numpy(np.ascontiguousarray(np.asarray(shrunk).transpose(2, 0, 1)))
 
     def caption(self, pictures: Sequence[Tensor], options: DecodingOptions | None = None) -> list[list[Caption]]:
         """`options.num_captions` different captions for each (3, side, side) uint8 tensor.
