@@ -41,7 +41,7 @@ def test_batches_hold_what_was_drawn() -> None:
     assert batch.pixels.shape == (4, 3, 192, 192)
     assert batch.pixels.dtype == torch.uint8
     assert batch.captions[:2] == [draw_scene(5, index).caption for index in (100, 101)]
-    assert batch.patches.shape == (4, 64)
+    assert batch.patches.shape == (4, 144)
 
 
 def test_patches_name_the_thing_that_covers_them() -> None:
