@@ -40,5 +40,5 @@ bench: setup ## every measurement of benchmarks/RESULTS.md but the GPU's, one af
 	$(python) -m benchmarks.parity --model blip_caption/large_coco --images 8
 
 clean: ## remove .venv and all caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-transformers .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """A current transformers' BLIP of the size of `blip_caption/large_coco`, in an environment of its own.
 
-`python_of_its_own()` makes that environment once (`benchmarks/.transformers`): a venv that holds the newer
+`python_of_its_own()` makes that environment once (`.venv-transformers`): a venv that holds the newer
 transformers and what comes with it, and finds torch in the project's .venv. Run by that Python, this file times
 captions of random weights and prints the seconds of each run as JSON.
 """
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 TRANSFORMERS = "5.23.0"
-FOLDER = Path(__file__).with_name(".transformers")
+FOLDER = Path(__file__).parents[1] / ".venv-transformers"
 PROMPT = (30_522, 104, 105, 106, 102)  # [DEC] a picture of [SEP]; it drops the last
 
 

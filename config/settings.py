@@ -4,13 +4,10 @@
                          ├─▶ text ─▶ Kind.parse ─▶ Settings (frozen) ─▶ plain values for the stages
     .env ────────────────┘   (the environment wins)
 
-`python -m config.settings` prints the README's table, with `--env-example` the other file.
+`python -m config.settings_docs` prints the README's table, with `--env-example` the other file.
 """
 
-import argparse
 import os
-import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,7 +15,7 @@ from typing import Any, Self
 
 from config import values as kinds
 from config.env_file import EnvFile, read_env_file
-from config.values import CHECKOUT, Spec, as_text, number, setting, whole_number
+from config.values import CHECKOUT, Spec, number, setting, whole_number
 
 ENV_FILE = CHECKOUT / ".env"
 
@@ -259,30 +256,6 @@ def specs() -> Iterator[tuple[str, Spec]]:
     return ((f.name, f.metadata["spec"]) for f in fields(Settings) if "spec" in f.metadata)
 
 
-def settings_table() -> str:
-    """The Markdown table of the README, between `<!-- settings -->` and `<!-- /settings -->`."""
-    rows = ["| Name | Default | What it sets | Allowed |", "|---|---|---|---|"]
-    for name, spec in specs():
-        default = _default_text(name)
-        cells = (f"`{spec.env}`", f"`{default}`" if default else "(empty)", spec.about, spec.allowed)
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-def env_example() -> str:
-    """The content of .env.example: every setting with its default, commented out."""
-    head = (
-        "Settings. Copy this file to .env and take away the # before the line that you change. "
-        "The process environment wins over .env. A name that is not known or a value that is not allowed "
-        "stops the start and is named."
-    )
-    blocks = [_comment(head)]
-    for name, spec in specs():
-        about = _comment(spec.about) + _comment(f"Allowed: {spec.allowed}.")
-        blocks.append(f"{about}#{spec.env}={_default_text(name)}\n")
-    return "\n".join(blocks)
-
-
 def _first_set(spec: Spec, sources: Mapping[str, Mapping[str, str]]) -> tuple[str | None, str]:
     """(source, text) of the first source that sets it; (None, "") when none does."""
     for source, texts in sources.items():
@@ -290,17 +263,3 @@ def _first_set(spec: Spec, sources: Mapping[str, Mapping[str, str]]) -> tuple[st
         if text or (spec.empty_counts and spec.env in texts):
             return source, text
     return None, ""
-
-
-def _default_text(name: str) -> str:
-    return as_text(getattr(Settings, name))
-
-
-def _comment(text: str) -> str:
-    return "".join(f"# {line}\n" for line in textwrap.wrap(text, 98, break_on_hyphens=False))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Print the settings as the README's table.")
-    parser.add_argument("--env-example", action="store_true", help="print .env.example instead")
-    sys.stdout.write(env_example() if parser.parse_args().env_example else settings_table())

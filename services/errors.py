@@ -81,3 +81,12 @@ class ModelNotReady(CaptioningError): ...
 
 
 class DeadlineExceeded(CaptioningError): ...
+
+
+def innermost(exc: BaseException) -> BaseException:
+    """What began it: requests wraps a failed look-up or connection three deep, in texts that quote the URL."""
+    while deeper := getattr(exc, "reason", None) or exc.__cause__ or exc.__context__:
+        if not isinstance(deeper, BaseException):
+            break
+        exc = deeper
+    return exc

@@ -22,6 +22,7 @@ import requests
 from tqdm import tqdm
 
 from services.captioning.captioner import LoadProgress, ReportProgress
+from services.errors import innermost
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -110,9 +111,7 @@ class _Part:
             headers |= {"Range": f"bytes={self.n_bytes}-", "If-Range": etag}
         timeouts = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
         with requests.get(url, headers=headers, stream=True, timeout=timeouts) as response:
-            if (
-                response.status_code == HTTPStatus.OK
-            ):  # all of it: no rest was asked for, or there is another version
+            if response.status_code == HTTPStatus.OK:  # all: no rest was asked for, or there is another version
                 self.begin(url, response.headers.get("ETag", ""))
             elif etag and not self._goes_on(response, etag):
                 self.begin(url, "")
@@ -190,10 +189,5 @@ def _cure(exc: OSError, path: Path) -> str:
 
 
 def _cause(exc: BaseException) -> str:
-    """The innermost reason: requests wraps a failed look-up or connection three deep."""
-    inner = exc
-    while (deeper := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__) is not None:
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
+    inner = innermost(exc)
     return str(inner) or type(inner).__name__

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError, TimeoutError
 
 from services.emoji.map_reader import MAX_BYTES
 from services.emoji.sources import FetchedFile, FetchError, without_query
+from services.errors import innermost
 
 _MAX_REDIRECTS = 5  # github.com/…/raw/… leads to the raw host
 _CHUNK_BYTES = 1 << 16
@@ -114,12 +115,7 @@ def _retry_after_s(text: str) -> float:
 
 
 def _cause(exc: BaseException) -> str:
-    """The innermost reason: requests wraps it several deep, in texts that quote the URL with its query."""
     if isinstance(exc, requests.Timeout | TimeoutError):
         return "no answer in time"
-    inner: BaseException = exc
-    while deeper := getattr(inner, "reason", None) or inner.__cause__ or inner.__context__:
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
+    inner = innermost(exc)
     return str(inner) or type(inner).__name__

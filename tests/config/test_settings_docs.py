@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, env_example, settings_table, specs
+from config.settings import Settings, specs
+from config.settings_docs import env_example, settings_table
 from config.values import CHECKOUT
 
 
@@ -28,7 +29,7 @@ def test_env_example_is_up_to_date() -> None:
 def test_the_readme_is_up_to_date() -> None:
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     block = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    assert block.strip() == settings_table().strip(), "paste the output of: python -m config.settings"
+    assert block.strip() == settings_table().strip(), "paste the output of: python -m config.settings_docs"
 
 
 @pytest.mark.parametrize("uncommented", [False, True])
@@ -46,7 +47,7 @@ def test_env_example_gives_the_defaults(tmp_path: Path, uncommented: bool) -> No
 @pytest.mark.parametrize(("arguments", "expected"), [([], settings_table()), (["--env-example"], env_example())])
 def test_the_module_prints_both(arguments: list[str], expected: str) -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "config.settings", *arguments],
+        [sys.executable, "-m", "config.settings_docs", *arguments],
         cwd=CHECKOUT, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert printed.stdout == expected

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from config.settings import env_example
+from config.settings_docs import env_example
 from config.values import CHECKOUT
 
 START_TIMEOUT_S = 240  # importing LAVIS on a busy machine
