@@ -53,6 +53,7 @@ SAVE_EVERY_STEPS = 500
 VALIDATE_EVERY_STEPS = 300
 KEPT = 4096  # pictures that wait to be shown again, 48 KB each
 CROWD_SHARE = 0.35  # of the training
+CROWD_EVERY = 3  # batches, while it learns to read: so that it goes on learning to see
 GROUND_WEIGHT = 0.1  # of a patch that shows the ground: there are many, and they are easy
 
 Draw = Callable[[int, int], Scene]  # seed and index -> scene
@@ -91,7 +92,8 @@ def patch_targets(scene: Scene, grid: int) -> tuple[Array, Array, Array]:
 
 
 class SceneBatches(IterableDataset[Batch]):
-    """Endless batches of pictures by `draw`; each picture is shown `shows` times, far apart."""
+    """Endless batches of pictures by `draw`; each picture is shown `shows` times, far apart:
+    drawing is half of the work otherwise."""
 
     def __init__(self, draw: Draw, seed: int, first: int, batch: int, shows: int, config: Any) -> None:
         if seed >= FIRST_JUDGING_SEED:
@@ -132,18 +134,19 @@ class SceneBatches(IterableDataset[Batch]):
 class Phase:
     """A stretch of the training, in steps."""
 
-    draw: Draw
-    reads: bool  # whether the decoder learns too
-    shows: int  # how often each picture is shown: drawing is half of the work otherwise
+    reads: bool  # whether the decoder learns too, from scenes; every CROWD_EVERYth batch is a crowd even then
     start: int
     end: int
+
+    def crowded(self, step: int) -> bool:
+        return not self.reads or step % CROWD_EVERY == 0
 
 
 def plan(pictures: int, batch: int) -> list[Phase]:
     """First the encoder learns to see in crowded pictures; then both learn to caption scenes."""
     steps = pictures // batch
     looked = round(steps * CROWD_SHARE)
-    return [Phase(draw_crowd, False, 4, 0, looked), Phase(draw_scene, True, 2, looked, steps)]
+    return [Phase(False, 0, looked), Phase(True, looked, steps)]
 
 
 def learning_rate(step: int, phase: Phase, steps: int) -> float:
@@ -175,8 +178,6 @@ class Trainer:
         width = self.config.vit_width
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in answers.items()}).to(self.device)
         self.parameters = [*self.model.parameters(), *self.heads.parameters()]
-        self.patch_weights = torch.ones(len(THINGS) + len(BACKGROUNDS), device=self.device)
-        self.patch_weights[len(THINGS) :] = GROUND_WEIGHT
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
@@ -209,19 +210,21 @@ class Trainer:
         features = self.model.visual_encoder.forward_features(pixels)
         shown, patches = features[:, 1:].flatten(0, 1), batch.patches.to(self.device).flatten()
         is_thing = patches < len(THINGS)
+        ways = batch.centres.to(self.device).flatten(0, 1)
+        # a large thing has many patches, and is easy: small ones would hardly count
+        weights = torch.where(is_thing, 1 / ways[:, 2].clamp(min=1), GROUND_WEIGHT)
+        of_patches = functional.cross_entropy(self.heads["patches"](shown), patches, reduction="none")
         losses = {
-            "patches": functional.cross_entropy(self.heads["patches"](shown), patches, self.patch_weights),
-            "centres": functional.smooth_l1_loss(
-                self.heads["centres"](shown[is_thing]), batch.centres.to(self.device).flatten(0, 1)[is_thing]
-            ),
+            "patches": (weights * of_patches).sum() / weights.sum(),
+            "centres": functional.smooth_l1_loss(self.heads["centres"](shown[is_thing]), ways[is_thing]),
         }
         if not reads:
             return losses
         orders, kinds = batch.orders.to(self.device).flatten(), batch.kinds.to(self.device)
         losses["orders"] = functional.cross_entropy(self.heads["orders"](shown), orders, ignore_index=UNASKED)
-        of_patches = kinds.repeat_interleave(features.shape[1] - 1)[is_thing]
+        kinds_of_patches = kinds.repeat_interleave(features.shape[1] - 1)[is_thing]
         seen = torch.cat([features[:, 0], shown[is_thing]])
-        losses["kinds"] = functional.cross_entropy(self.heads["kinds"](seen), torch.cat([kinds, of_patches]))
+        losses["kinds"] = functional.cross_entropy(self.heads["kinds"](seen), torch.cat([kinds, kinds_of_patches]))
         texts = [self.config.prompt + caption for caption in batch.captions]
         # the logits only: LAVIS's own loss smooths the labels, which would blur the confidence
         output, targets = self.model.forward_decoder({"text_input": texts}, features)
@@ -239,13 +242,14 @@ class Trainer:
         self.save()
 
     def _train_phase(self, phase: Phase, steps: int, bar: "tqdm[Any]") -> None:
-        first = (self.step - phase.start) * self.batch // phase.shows
-        scenes = SceneBatches(phase.draw, self.seed, first, self.batch, phase.shows, self.config)
-        for batch in DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=16):
+        crowds, scenes = self._batches(draw_crowd, 4), self._batches(draw_scene, 2)
+        while self.step < phase.end:
+            crowded = phase.crowded(self.step)
+            batch = next(crowds if crowded else scenes)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.step, phase, steps)
             self.optimizer.zero_grad(set_to_none=True)
-            losses = self.losses(batch, phase.reads)
+            losses = self.losses(batch, reads=not crowded)
             total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(()))
             total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
@@ -257,8 +261,11 @@ class Trainer:
                 self.save()
             if phase.reads and self.step % VALIDATE_EVERY_STEPS == 0:
                 tqdm.write(f"{self.step * self.batch} pictures: {self.validate()}")
-            if self.step >= phase.end:
-                return
+
+    def _batches(self, draw: Draw, shows: int) -> Iterator[Batch]:
+        """Endless batches from a process of their own, none shown before; it starts with the first batch."""
+        pictures = SceneBatches(draw, self.seed, self.step * self.batch, self.batch, shows, self.config)
+        yield from DataLoader(pictures, batch_size=None, num_workers=1, prefetch_factor=8)
 
     def validate(self, count: int = 150) -> dict[str, float]:
         scenes = [draw_scene(VALIDATION_SEED, index) for index in range(count)]

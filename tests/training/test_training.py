@@ -78,6 +78,13 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     assert rates[-1] < 1e-8
 
 
+def test_who_learns_to_read_goes_on_learning_to_see() -> None:
+    looks, reads = plan(pictures=64 * 5000, batch=64)
+    assert all(looks.crowded(step) for step in range(looks.start, looks.end))
+    crowded = [reads.crowded(step) for step in range(reads.start, reads.end)]
+    assert 0.3 < sum(crowded) / len(crowded) < 0.4
+
+
 def test_pictures_are_shown_again_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_demo, "KEPT", 4)
     batches = itertools.islice(iter(SceneBatches(draw_scene, 5, first=0, batch=10, shows=3, config=CONFIG)), 6)
