@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.encoder [--threads N] [--rounds 5]
 
 For `blip_caption/large_coco`'s encoder with random weights, fp32, on the CPU. The rate of products is measured in
-the same process, turn by turn: at the encoder's own shapes for one image (its four linear layers), and at 4096³.
+the same process, turn by turn: at the encoder's own shapes for one image (its four linear layers), and at 4096³,
+both as torch does them; and, to see what packing the weights gives, at its own shapes with packed weights.
 `encoder_peak_share` is the encoder's rate for one image over the former, `batch8_peak_share` for a batch of 8 over
 the latter; the encoder's work is counted as its products alone, linear and of attention.
 """
@@ -19,6 +20,7 @@ from torch import nn
 
 from services.captioning.blip.captioner import encode
 from services.captioning.blip.model import BLIP_MODELS
+from services.captioning.blip.packed import PackedLinear, pack
 from services.captioning.blip.vision import VisionDimensions, VisionEncoder
 
 EDGE = 4096
@@ -41,23 +43,26 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     dims = BLIP_MODELS["blip_caption/large_coco"].vision
-    encoder = VisionEncoder(dims).eval()
+    encoder = VisionEncoder(dims).eval().requires_grad_(False)
     nn.init.normal_(encoder.positions, std=0.02)
     nn.init.zeros_(encoder.class_token)
+    pack(encoder)
     pixels = torch.randn(8, 3, dims.image_px, dims.image_px)
     x, width = torch.randn(dims.positions, dims.width), dims.width
     wide = torch.randn(dims.positions, 4 * width)
     shapes = [(x, 3 * width), (x, width), (x, 4 * width), (wide, width)]
-    layers = [(given, nn.Linear(given.shape[1], out)) for given, out in shapes]
+    layers = [(given, nn.Linear(given.shape[1], out).requires_grad_(False)) for given, out in shapes]
+    packed = [(given, PackedLinear(layer, dims.positions)) for given, layer in layers]
     square = torch.randn(EDGE, EDGE)
     measured: dict[str, Callable[[], object]] = {
         "one image": lambda: encode(encoder, pixels[:1]),
         "own shapes": lambda: [layer(given) for given, layer in layers],
+        "packed": lambda: [layer(given) for given, layer in packed],
         "8 images": lambda: encode(encoder, pixels),
         "4096³": lambda: square @ square,
     }
     flop = {"one image": encoder_flop(dims), "8 images": 8 * encoder_flop(dims), "4096³": 2.0 * EDGE**3}
-    flop["own shapes"] = 2.0 * 12 * width * width * dims.positions
+    flop["own shapes"] = flop["packed"] = 2.0 * 12 * width * width * dims.positions
     best = dict.fromkeys(measured, float("inf"))
     with torch.inference_mode():
         for _ in range(args.rounds):

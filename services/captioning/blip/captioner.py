@@ -13,6 +13,7 @@ from torch import Tensor
 from services.captioning.blip.beam_search import Texts, beam_search, sample
 from services.captioning.blip.int8 import to_int8
 from services.captioning.blip.model import BLIP_MODELS, Blip, BlipModel
+from services.captioning.blip.packed import pack
 from services.captioning.blip.vision import VisionEncoder
 from services.captioning.blip.vocabulary import Vocabulary
 from services.captioning.blip.weights import load_blip
@@ -35,7 +36,6 @@ BICUBIC = 3  # Pillow's Resampling.BICUBIC, as in LAVIS's BlipImageEvalProcessor
 # CLIP's, of RGB in 0..1, as in LAVIS's BlipImageBaseProcessor
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-ENCODED_AT_ONCE = 2  # images, on a CPU
 SAMPLING_ROUNDS = 4  # for captions that differ, before a beam search fills what is missing
 
 
@@ -187,12 +187,12 @@ class BlipCaptioner:
 def encode(vision: VisionEncoder, pixels: Tensor) -> Tensor:
     """Pixels (images, 3, side, side) -> features (images, positions, width).
 
-    On a CPU a few images at a time: what a layer makes of more does not stay in the processor's caches.
+    On a CPU one image at a time: what a layer makes of more does not stay in the processor's caches.
     """
     if pixels.is_cuda:
         features: Tensor = vision(pixels)
         return features
-    return torch.cat([vision(some) for some in torch.split(pixels, ENCODED_AT_ONCE)])
+    return torch.cat([vision(one) for one in torch.split(pixels, 1)])
 
 
 def load_blip_captioner(name: str, device: str, precision: str, report: ReportProgress) -> BlipCaptioner:
@@ -210,6 +210,11 @@ def load_blip_captioner(name: str, device: str, precision: str, report: ReportPr
     if len(vocabulary) != model.text.vocabulary:
         raise ModelLoadError(f"The vocabulary of {name} has {len(vocabulary)} tokens, not {model.text.vocabulary}")
     blip = load_blip(model, path)
-    blip = to_int8(blip) if precision == "int8" else blip.to(choice.device, DTYPES[precision])
+    if precision == "int8":
+        to_int8(blip)
+    else:
+        blip.to(choice.device, DTYPES[precision])
+    if precision == "fp32" and choice.device.type == "cpu":
+        pack(blip.vision)
     info = ModelInfo(name, str(choice.device), choice.reason, precision, ENGINE)
     return BlipCaptioner(blip, model, vocabulary, info)

@@ -49,10 +49,9 @@ class Int8Linear(nn.Module):
         return out.mul_(largest).add_(self.bias)
 
 
-def to_int8(blip: Blip) -> Blip:
+def to_int8(blip: Blip) -> None:
     """Every linear layer of `blip` (fp32, on the CPU) by Int8Linear, in place."""
     for module in list(blip.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
                 setattr(module, name, Int8Linear(child))
-    return blip
