@@ -53,7 +53,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x))
-        out: Tensor = x + self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(x))))
+        wide = self.mlp_in(self.mlp_norm(x))
+        out: Tensor = x + self.mlp_out(torch.ops.aten.gelu_(wide))  # in place: it is the largest tensor here
         return out
 
 
