@@ -18,10 +18,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from services.captioning.blip.captioner import encode
 from services.captioning.blip.model import BLIP_MODELS
 from services.captioning.blip.packed import PackedLinear, pack
-from services.captioning.blip.vision import VisionDimensions, VisionEncoder
+from services.captioning.blip.vision import VisionDimensions, VisionEncoder, encode
 
 EDGE = 4096
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from services.captioning.blip.beam_search import Texts, beam_search, sample
+from services.captioning.blip.graphs import Graphs, capture_cuda
 from services.captioning.blip.int8 import to_int8
 from services.captioning.blip.model import BLIP_MODELS, Blip, BlipModel
 from services.captioning.blip.packed import pack
-from services.captioning.blip.vision import VisionEncoder
 from services.captioning.blip.vocabulary import Vocabulary
 from services.captioning.blip.weights import load_blip
 from services.captioning.captioner import (
@@ -46,6 +47,7 @@ class BlipCaptioner:
         self.info = info
         self._device = torch.device(info.device)
         self.blip = blip
+        self._graphs = Graphs(blip, partial(capture_cuda, self._device) if self._device.type == "cuda" else None)
         self._prompt = model.prompt
         self._side_px = model.vision.image_px
         self._positions = model.text.positions
@@ -91,7 +93,7 @@ class BlipCaptioner:
     def _caption(
         self, pictures: Sequence[Tensor], prompt: list[int], options: DecodingOptions
     ) -> list[list[Caption]]:
-        features = encode(self.blip.vision, self.pixels(pictures))
+        features = self._graphs.encode(self.pixels(pictures))
         found: list[dict[str, Caption]] = [{} for _ in pictures]
         for texts in self._searches(features, prompt, options):
             for captions, more in zip(found, self._read(texts, options.prompt), strict=True):
@@ -113,7 +115,7 @@ class BlipCaptioner:
         """
         prompt = self._encode(options)
         with torch.inference_mode():
-            texts = self._search(encode(self.blip.vision, pixels), prompt, options)
+            texts = self._search(self._graphs.encode(pixels), prompt, options)
         return [
             [text[:length] for text, length in zip(*of_one, strict=True)]
             for of_one in zip(texts.tokens.tolist(), texts.lengths.tolist(), strict=True)
@@ -147,14 +149,15 @@ class BlipCaptioner:
     ) -> Texts:
         texts_each = options.num_beams if lots is None else len(lots)
         given = torch.tensor(prompt, device=self._device)
+        places = torch.arange(options.max_length, device=self._device)
         cache = self.blip.text.look(features, options.max_length)
-        first = self.blip.text(given.expand(len(features), -1), cache)
+        first = self.blip.text(given.expand(len(features), -1), places[: len(prompt)], cache)
         cache.widen(texts_each)
+        follow = self._graphs.follow(cache)
+        free = iter(torch.split(places[len(prompt) :], 1))
 
         def step(tokens: Tensor, parents: Tensor) -> Tensor:
-            cache.follow(parents)
-            logits: Tensor = self.blip.text(tokens[:, None], cache)
-            return logits
+            return follow(tokens, parents, next(free))
 
         end = self.vocabulary.end_token
         if lots is None:
@@ -182,17 +185,6 @@ class BlipCaptioner:
         if not text.startswith(written):  # it ends within a word that goes on otherwise
             return text
         return f"{prompt.rstrip()}{text[len(written) :]}"
-
-
-def encode(vision: VisionEncoder, pixels: Tensor) -> Tensor:
-    """Pixels (images, 3, side, side) -> features (images, positions, width).
-
-    On a CPU one image at a time: what a layer makes of more does not stay in the processor's caches.
-    """
-    if pixels.is_cuda:
-        features: Tensor = vision(pixels)
-        return features
-    return torch.cat([vision(one) for one in torch.split(pixels, 1)])
 
 
 def load_blip_captioner(name: str, device: str, precision: str, report: ReportProgress) -> BlipCaptioner:

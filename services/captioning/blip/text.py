@@ -30,9 +30,8 @@ class TextDimensions:
 class TextCache:
     image_keys: list[Tensor]  # a layer: (images, heads, image positions, head width)
     image_values: list[Tensor]
-    keys: Tensor  # (layers, rows, heads, max_length, head width); rows = images · beams
+    keys: Tensor  # (layers, rows, heads, max_length, head width), rows = images · beams; 0 where no token is yet
     values: Tensor
-    length: int  # tokens held
 
     def widen(self, beams: int) -> None:
         """One row an image -> `beams` equal rows an image."""
@@ -41,9 +40,11 @@ class TextCache:
 
     def follow(self, parents: Tensor) -> None:
         """Row i goes on from what was row parents[i]; (rows,) int64."""
-        held = slice(0, self.length)
         for kept in (self.keys, self.values):
-            kept[:, :, :, held] = kept[:, :, :, held].index_select(1, parents)
+            kept.copy_(kept.index_select(1, parents))
+
+    def tensors(self) -> list[Tensor]:
+        return [*self.image_keys, *self.image_values, self.keys, self.values]
 
 
 class Attention(nn.Module):
@@ -77,25 +78,23 @@ class Layer(nn.Module):
         self.mlp_out = nn.Linear(4 * dims.width, dims.width)
         self.mlp_norm = nn.LayerNorm(dims.width, dims.norm_eps)
 
-    def forward(self, x: Tensor, cache: TextCache, index: int) -> Tensor:
-        """(rows, length, width) -> the same; layer number `index` of the cache takes up the new tokens."""
-        x = self._look_at_text(x, cache, index)
+    def forward(self, x: Tensor, places: Tensor, sees: Tensor, cache: TextCache, index: int) -> Tensor:
+        """(rows, length, width) -> the same; layer number `index` of the cache takes up the new tokens.
+
+        places: of the new tokens, (length,) int64. sees: which places each sees, (length, max_length) bool.
+        """
+        x = self._look_at_text(x, places, sees, cache.keys[index], cache.values[index])
         x = self._look_at_image(x, cache.image_keys[index], cache.image_values[index])
         out: Tensor = self.mlp_norm(self.mlp_out(functional.gelu(self.mlp_in(x))) + x)
         return out
 
-    def _look_at_text(self, x: Tensor, cache: TextCache, index: int) -> Tensor:
+    def _look_at_text(self, x: Tensor, places: Tensor, sees: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        # no shape depends on how long the text is: on a GPU a step is recorded once, and played again
         attention = self.attention
-        start, end = cache.length, cache.length + x.shape[1]
-        keys, values = cache.keys[index], cache.values[index]
-        keys[:, :, start:end] = attention.split(attention.key(x))
-        values[:, :, start:end] = attention.split(attention.value(x))
-        mixed = functional.scaled_dot_product_attention(
-            attention.split(attention.query(x)),
-            keys[:, :, :end],
-            values[:, :, :end],
-            is_causal=x.shape[1] > 1,  # the prompt, which comes first; a single token sees all before it
-        )
+        keys.index_copy_(2, places, attention.split(attention.key(x)))
+        values.index_copy_(2, places, attention.split(attention.value(x)))
+        query = attention.split(attention.query(x))
+        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=sees)
         return attention.finish(mixed, x)
 
     def _look_at_image(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -127,19 +126,25 @@ class TextDecoder(nn.Module):
             # in one piece, since every step reads them
             image_keys=[attention.split(attention.key(features)).contiguous() for attention in seen],
             image_values=[attention.split(attention.value(features)).contiguous() for attention in seen],
-            keys=features.new_empty(shape),
-            values=features.new_empty(shape),
-            length=0,
+            keys=features.new_zeros(shape),
+            values=features.new_zeros(shape),
         )
 
-    def forward(self, tokens: Tensor, cache: TextCache) -> Tensor:
-        """Tokens (rows, length) that follow what the cache holds -> float32 logits (rows, vocabulary)."""
-        length = tokens.shape[1]
-        places = torch.arange(cache.length, cache.length + length, device=tokens.device)
+    def forward(self, tokens: Tensor, places: Tensor, cache: TextCache) -> Tensor:
+        """Tokens (rows, length) at `places` (length,), both int64 -> logits of what comes next.
+
+        They are (rows, vocabulary) float32. The cache holds all that stands before them.
+        """
+        sees = torch.arange(cache.keys.shape[3], device=tokens.device) <= places[:, None]
         x = self.norm(self.tokens(tokens) + self.positions(places))
         for index, layer in enumerate(self.layers):
-            x = layer(x, cache, index)
-        cache.length += length
+            x = layer(x, places, sees, cache, index)
         last = self.out_norm(functional.gelu(self.out(x[:, -1])))
         logits: Tensor = self.logits(last)
         return logits.float()
+
+    def follow(self, tokens: Tensor, parents: Tensor, place: Tensor, cache: TextCache) -> Tensor:
+        """Row i takes tokens[i] (rows,) at `place` (1,), behind what was row parents[i] -> logits as above."""
+        cache.follow(parents)
+        logits: Tensor = self(tokens[:, None], place, cache)
+        return logits

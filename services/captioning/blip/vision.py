@@ -75,3 +75,12 @@ class VisionEncoder(nn.Module):
             x = block(x)
         out: Tensor = self.norm(x)
         return out
+
+
+def encode(vision: VisionEncoder, pixels: Tensor) -> Tensor:
+    """Pixels (images, 3, side, side) -> features (images, positions, width).
+
+    On a CPU one image at a time: what a layer makes of more does not stay in the processor's caches.
+    """
+    at_once = len(pixels) if pixels.is_cuda else 1
+    return torch.cat([vision(some) for some in torch.split(pixels, at_once)])

@@ -50,7 +50,7 @@ def test_confidence_is_the_mean_probability_of_the_tokens(
         log_probs = []
         for place in range(prompt, len(tokens) + 1):
             cache = demo.blip.text.look(demo.blip.vision(pixel[None]), 64)
-            logits = demo.blip.text(torch.tensor([tokens[:place]]), cache)
+            logits = demo.blip.text(torch.tensor([tokens[:place]]), torch.arange(place), cache)
             log_probs.append(logits.log_softmax(-1)[0, [*tokens, end][place]].item())
         assert caption.confidence == pytest.approx(math.exp(sum(log_probs) / len(log_probs)), rel=1e-4)
 
