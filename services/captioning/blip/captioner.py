@@ -209,4 +209,9 @@ def load_blip_captioner(name: str, device: str, precision: str, report: ReportPr
     if precision == "fp32" and choice.device.type == "cpu":
         pack(blip.vision)
     info = ModelInfo(name, str(choice.device), choice.reason, precision, ENGINE)
-    return BlipCaptioner(blip, model, vocabulary, info)
+    captioner = BlipCaptioner(blip, model, vocabulary, info)
+    if precision == "int8" or choice.device.type == "cuda":
+        # kernels are chosen and made at their first use: some second, which no request should wait for
+        side = model.vision.image_px
+        captioner.caption([torch.zeros(3, side, side, dtype=torch.uint8)])
+    return captioner

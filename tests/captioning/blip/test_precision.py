@@ -54,6 +54,16 @@ def test_a_layer_does_nearly_what_it_did() -> None:
 
 
 @with_vnni
+def test_its_kernels_are_made_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(BlipCaptioner, "caption", lambda self, pictures: seen.append(len(pictures)))
+    load_blip_captioner("demo", "cpu", "int8", ignore)
+    assert seen == [1]
+    load_blip_captioner("demo", "cpu", "fp32", ignore)  # it has none to make
+    assert seen == [1]
+
+
+@with_vnni
 def test_zeros_in_a_layer_or_in_a_token_give_the_bias() -> None:
     layer = linear()
     layer.weight[5] = 0
