@@ -1,22 +1,24 @@
 """The content of a map file -> its checked entries. Every error names the file, the line and the reason."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from services.emoji.emojis import what_is_wrong
 from services.emoji.map_yaml import Group, Scalar, YamlError, read_sections
-from services.emoji.mapper import EDGE, MUTE, EmojiPair, split_context
+from services.emoji.mapper import EDGE, GAP, MUTE, EmojiPair, split_context
 from services.emoji.words import clauses, is_stop_phrase
 
 MAX_BYTES = 2 * 1024 * 1024  # our own map has 150 kB
 _MAX_ENTRIES = 20_000
 _MAX_CANARIES = 1_000
-_MAX_CHARACTERS = {"key": 80, "value": 40, "version": 64, "caption": 400}
+_MAX_CHARACTERS = {"key": 80, "value": 40, "version": 64, "caption": 400, "group": 4000}
 
-VERSION, CONTEXTS, MUTED, CANARIES = "version", "contexts", "mute", "canaries"
+VERSION, GROUPS, CONTEXTS, MUTED, CANARIES = "version", "groups", "contexts", "mute", "canaries"
 ENTRY_SECTIONS = ("nouns", "verbs", "adjectives", "exact", CONTEXTS)
-_ALLOWED = (VERSION, *ENTRY_SECTIONS, MUTED, CANARIES)
+_ALLOWED = (VERSION, GROUPS, *ENTRY_SECTIONS, MUTED, CANARIES)
+_GROUP = re.compile(r"<([^<>\[\]]*)>")  # in a context: one of the words of a group
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class MapReader:
         self._source = source
         self._written = WrittenMap()
         self._first: dict[str, Entry] = {}  # by phrase: "swing" may be both a noun and a verb
+        self._groups: dict[str, list[str]] = {}  # name -> words
 
     def read(self, content: bytes) -> WrittenMap:
         """Raises `MapFileError`."""
@@ -81,6 +84,8 @@ class MapReader:
     def _read_section(self, name: Scalar, value: Scalar | Group) -> None:
         if name.value == VERSION:
             self._written.version = self._text(value, "the version", "version")
+        elif name.value == GROUPS:
+            self._read_groups(value)
         elif name.value == MUTED:
             self._read_muted(value)
         elif name.value == CANARIES:
@@ -90,6 +95,13 @@ class MapReader:
                 self._read_entry(key, emoji, name.value)
         else:
             raise self.error(name.line, f"unknown section {name.value!r}; there may be: {', '.join(_ALLOWED)}")
+
+    def _read_groups(self, value: Scalar | Group) -> None:
+        for name, words in self._pairs(GROUPS, value):
+            found = self._text(words, f"the value of {name.value!r}", "group").split(" ")
+            if wrong := [word for word in found if clauses(word) != [[word]]]:
+                raise self.error(words.line, f"group {name.value!r} holds {wrong[0]!r}, not one lower-case word")
+            self._groups[name.value] = found
 
     def _read_entry(self, key: Scalar, value: Scalar, section: str) -> None:
         emoji = self._text(value, f"the value of {key.value!r}", "value")
@@ -105,12 +117,25 @@ class MapReader:
             self._add(phrase, MUTE, MUTED)
 
     def _add(self, key: Scalar, emoji: str, section: str) -> None:
-        self._check_phrase(key, section)
-        entry = Entry(key.value, emoji, section, key.line)
+        group = _GROUP.search(key.value) if section in (CONTEXTS, MUTED) else None
+        if not group:
+            self._check_phrase(key, section)
+            self._append(key, Entry(key.value, emoji, section, key.line))
+            return
+        if group[1] not in self._groups:
+            raise self.error(key.line, f"there is no group {group[1]!r} above; write it in section {GROUPS!r}")
+        before, after = key.value[: group.start()], key.value[group.end() :]
+        words = self._groups[group[1]]
+        self._check_phrase(key._replace(value=f"{before}{words[0]}{after}"), CONTEXTS)
+        for phrase in [f"{before}{word}{after}" for word in words]:
+            if phrase not in self._first:  # what stands above is an exception
+                self._append(key, Entry(phrase, emoji, section, key.line))
+
+    def _append(self, key: Scalar, entry: Entry) -> None:
         first = self._first.setdefault(entry.phrase, entry)
-        if first.emoji != emoji:
+        if first.emoji != entry.emoji:
             raise self.error(key.line, f"key {entry.phrase!r} has another emoji in line {first.line}")
-        if section == MUTED and first is not entry:
+        if entry.section == MUTED and first is not entry:
             raise self.error(key.line, f"key {entry.phrase!r} stands in line {first.line} already")
         self._written.entries.append(entry)
         if len(self._written.entries) > _MAX_ENTRIES:
@@ -134,6 +159,10 @@ class MapReader:
         before, phrase, after = split_context(key.value)
         if key.value != " ".join([*before, f"[{phrase}]", *after]) or not before + after:
             raise self.error(key.line, f'{key.value!r} is no context; write one like "wearing a [watch]"')
+        if GAP in before + after:
+            if len(before + after) != 2 or before[1:] + after[:-1] != [GAP]:
+                raise self.error(key.line, f'{key.value!r} is no clue; write one like "tennis ... [ball]"')
+            before, after = before[:1], after[1:]
         around = [*before[before[:1] == [EDGE] :], *after[: len(after) - (after[-1:] == [EDGE])]]
         if any(clauses(word) != [[word]] for word in around):
             raise self.error(key.line, f"{key.value!r} holds more than lower-case words around the brackets")

@@ -37,7 +37,7 @@ class LostEntriesError(Exception):
 class Fetch(Protocol):
     """What MapFetcher.fetch does."""
 
-    def __call__(self, url: str, etag: str) -> FetchedFile | None: ...
+    def __call__(self, url: str, etag: str, stopping: threading.Event) -> FetchedFile | None: ...
 
 
 class MapRefresher:
@@ -68,6 +68,7 @@ class MapRefresher:
         self._thread.start()
 
     def stop(self) -> None:
+        """Begin no other look, and give up the fetch that runs. Does not wait for it."""
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
@@ -83,6 +84,8 @@ class MapRefresher:
             error = self._look()
             self._failures = 0
         except (FetchError, MapFileError, LostEntriesError) as exc:
+            if self._stopping.is_set():
+                return 0.0  # it was given up, which is no fault of the map
             error = str(exc)
             retry_after_s = exc.retry_after_s if isinstance(exc, FetchError) else 0.0
         except Exception as exc:
@@ -126,7 +129,7 @@ class MapRefresher:
         files: list[FetchedFile | None] = []
         for number, (url, file) in enumerate(zip(self._published.urls, known, strict=True)):
             try:
-                files.append(self._fetch(url, file.etag if file else "") or file)
+                files.append(self._fetch(url, file.etag if file else "", self._stopping) or file)
             except FetchError as exc:
                 if number == 0 or exc.status != _NOT_FOUND:
                     raise

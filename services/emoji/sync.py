@@ -1,16 +1,21 @@
 """The fetch of one file of a published map over HTTP. The refresher decides when, and what becomes of it.
 
 requests honours HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE. A fetch is conditional (ETag), bounded in bytes
-after decompression, and in time: it runs beside the service, but must not run for ever.
+after decompression, and in time: it runs beside the service, but must not run for ever, nor when that ends.
 """
 
 import contextlib
 import email.utils
 import http.client
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, TimeoutError
 
 from services.emoji.map_reader import MAX_BYTES
@@ -20,6 +25,8 @@ from services.errors import innermost
 _MAX_REDIRECTS = 5  # github.com/…/raw/… leads to the raw host
 _CHUNK_BYTES = 1 << 16
 _MAX_ETAG_CHARACTERS = 1000
+_CUT_EVERY_S = 0.1
+_LATE = "no whole answer in time"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _CURES = {
     401: "the file is not public",
@@ -45,35 +52,104 @@ class MapFetcher:
         self._total_timeout_s = total_timeout_s
         self._allow_http_loopback = allow_http_loopback
 
-    def fetch(self, url: str, etag: str = "") -> FetchedFile | None:
-        """The file at `url`; None when it is still the one named `etag`. Raises FetchError."""
+    def fetch(self, url: str, etag: str = "", stopping: threading.Event | None = None) -> FetchedFile | None:
+        """The file at `url`; None when it is still the one named `etag`. Raises FetchError, also soon after
+        `stopping` was set."""
         name = without_query(url)
-        deadline = time.monotonic() + self._total_timeout_s
-        headers = {"If-None-Match": etag} if etag else {}
+        adapter = _Adapter()
+        file = None
         try:
-            with (
-                self._session(url) as session,
-                session.get(url, headers=headers, timeout=self._timeouts_s, stream=True) as response,
-            ):
-                if response.status_code == requests.codes.not_modified and etag:
-                    return None
-                _check_head(response, name)
-                content = _read(response, deadline)
+            with adapter.cut(stopping or threading.Event(), self._total_timeout_s):
+                file = self._fetch(url, etag, name, adapter)
         except FetchError:
-            raise
+            if not adapter.is_cut:
+                raise
         except requests.exceptions.InvalidSchema as exc:  # also of a redirect
             raise FetchError(f"{name}: it leads to an address that is not https") from exc
         except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-            raise FetchError(f"{name}: cannot be fetched: {_cause(exc)}") from exc
+            raise FetchError(f"{name}: cannot be fetched: {_LATE if adapter.is_cut else _cause(exc)}") from exc
+        if adapter.is_cut:  # which may have looked like the end of the headers, or of the file
+            raise FetchError(f"{name}: cannot be fetched: {_LATE}")
+        return file
+
+    def _fetch(self, url: str, etag: str, name: str, adapter: HTTPAdapter) -> FetchedFile | None:
+        headers = {"If-None-Match": etag} if etag else {}
+        with (
+            self._session(url, adapter) as session,
+            session.get(url, headers=headers, timeout=self._timeouts_s, stream=True) as response,
+        ):
+            if response.status_code == requests.codes.not_modified and etag:
+                return None
+            _check_head(response, name)
+            content = _read(response)
         given = response.headers.get("ETag", "")
         return FetchedFile(content, given if len(given) <= _MAX_ETAG_CHARACTERS else "")
 
-    def _session(self, url: str) -> requests.Session:
+    def _session(self, url: str, adapter: HTTPAdapter) -> requests.Session:
         session = requests.Session()
         session.max_redirects = _MAX_REDIRECTS
-        if not (self._allow_http_loopback and urlsplit(url).hostname in _LOOPBACK):
-            session.adapters.pop("http://")  # so that a redirect cannot leave https either
+        session.adapters.clear()
+        session.mount("https://", adapter)
+        if self._allow_http_loopback and urlsplit(url).hostname in _LOOPBACK:
+            session.mount("http://", adapter)  # else a redirect could leave https
         return session
+
+
+class _Adapter(HTTPAdapter):
+    """Knows its connections, so that they can be cut: the time-outs of requests count anew with every byte, and
+    a server that sends its headers byte by byte would be read for ever."""
+
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+        self._sockets: list[socket.socket] = []
+        self.is_cut = False
+        super().__init__()
+
+    @contextlib.contextmanager
+    def cut(self, stopping: threading.Event, timeout_s: float) -> Iterator[None]:
+        """Cut the connections after `timeout_s`, or as soon as `stopping` is set."""
+        done = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(done, stopping, timeout_s), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watch.join()
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        make = pool.ConnectionCls
+
+        def make_known(*args: Any, **kwargs: Any) -> Any:
+            connection = make(*args, **kwargs)
+            connect = connection.connect
+
+            def connect_and_keep() -> None:
+                connect()
+                # a connection that will not be kept forgets its socket before the body is read
+                self._sockets.append(connection.sock)
+
+            connection.connect = connect_and_keep
+            self._connections.append(connection)
+            return connection
+
+        pool.ConnectionCls = make_known
+        return pool
+
+    def _watch(self, done: threading.Event, stopping: threading.Event, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done.wait(_CUT_EVERY_S):
+            if stopping.is_set() or time.monotonic() > deadline:
+                self.is_cut = True
+                self._cut_now()  # again and again: it may just be connecting
+
+    def _cut_now(self) -> None:
+        unfinished = [connection.sock for connection in self._connections if connection.sock is not None]
+        for sock in [*unfinished, *self._sockets]:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                # not the method of a TLS socket, which changes what the reading thread is using
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _check_head(response: requests.Response, name: str) -> None:
@@ -92,16 +168,14 @@ def _check_head(response: requests.Response, name: str) -> None:
         raise FetchError(f"{name}: the server does not say where the file ends, so it could be cut off unnoticed")
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The content, decompressed; read as it comes, so that a slow sender cannot stretch it beyond the deadline."""
+def _read(response: requests.Response) -> bytes:
+    """The content, decompressed."""
     content = b""
     # read1 decompresses at most this much at once: a bomb ends at the limit
     while data := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         content += data
         if len(content) > MAX_BYTES:
             raise OSError(f"it is larger than {MAX_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise OSError("it did not come in time")
     return content
 
 
@@ -116,6 +190,6 @@ def _retry_after_s(text: str) -> float:
 
 def _cause(exc: BaseException) -> str:
     if isinstance(exc, requests.Timeout | TimeoutError):
-        return "no answer in time"
+        return _LATE
     inner = innermost(exc)
     return str(inner) or type(inner).__name__

@@ -44,4 +44,4 @@ def _words(clause: str) -> list[str]:
 
 def is_stop_phrase(words: list[str]) -> bool:
     """Whether the words are function words, every one: nothing that may map."""
-    return all(word in STOP_WORDS for word in words)
+    return STOP_WORDS.issuperset(words)

@@ -79,7 +79,7 @@ HEAD = 'version: "1"\n'
         ('version: " "\n', 1, "the version is empty"),
         (HEAD, None, "there are no entries"),
         (HEAD + HEAD, 2, "key 'version' stands in line 1 already"),
-        (HEAD + 'noun:\n  "dog": "🐕"\n', 2, "unknown section 'noun'; there may be: version, nouns, verbs"),
+        (HEAD + 'noun:\n  "dog": "🐕"\n', 2, "unknown section 'noun'; there may be: version, groups, nouns"),
         (HEAD + "nouns:\n", 2, "section 'nouns' must hold"),
         (HEAD + 'nouns: "dog"\n', 2, "section 'nouns' must hold"),
         (HEAD + 'nouns:\n  "dog": "🐕"\n  "cat": "🐈"\n  "dog": "🐩"\n', 5, "'dog' stands in line 3 already"),
@@ -136,6 +136,24 @@ HEAD = 'version: "1"\n'
         (HEAD + 'contexts:\n  "a [Watch]": "⌚"\n', 3, "is not lower-case words"),
         (HEAD + 'contexts:\n  "a [the]": "⌚"\n', 3, "'the' is a stop word"),
         (HEAD + 'nouns:\n  "a [watch]": "⌚"\n', 3, "is not lower-case words"),
+        # clues
+        (HEAD + 'contexts:\n  "a ... tennis [ball]": "🎾"\n', 3, "is no clue; write one like"),
+        (HEAD + 'contexts:\n  "a ... [ball] b": "🎾"\n', 3, "is no clue"),
+        (HEAD + 'contexts:\n  "tennis [ball] ...": "🎾"\n', 3, "is no clue"),
+        (HEAD + 'contexts:\n  "... [ball]": "🎾"\n', 3, "is no clue"),
+        (HEAD + 'contexts:\n  "... ... [ball]": "🎾"\n', 3, "more than lower-case words around"),
+        (HEAD + 'contexts:\n  "Tennis ... [ball]": "🎾"\n', 3, "more than lower-case words around"),
+        # groups
+        (HEAD + 'groups: "dog"\n', 2, "section 'groups' must hold"),
+        (HEAD + 'groups:\n  "animal": ""\n', 3, "the value of 'animal' is empty"),
+        (HEAD + 'groups:\n  "animal": "dog  cat"\n', 3, "group 'animal' holds '', not one lower-case word"),
+        (HEAD + 'groups:\n  "animal": "dog Cat"\n', 3, "group 'animal' holds 'Cat', not one"),
+        (HEAD + f'groups:\n  "animal": "{"dog " * 1001}"\n', 3, "a group of more than 4000 characters"),
+        (HEAD + 'contexts:\n  "<animal> [bat]": "🦇"\n', 3, "there is no group 'animal' above"),
+        (HEAD + 'groups: {"a": "dog"}\ncontexts:\n  "<a> <a> [bat]": "🦇"\n', 4, "more than lower-case words"),
+        (HEAD + 'groups: {"a": "dog"}\ncontexts:\n  "<a> bat": "🦇"\n', 4, "is no context"),
+        (HEAD + 'groups: {"a": "dog"}\nnouns:\n  "<a> bat": "🦇"\n', 4, "is not lower-case words"),
+        (HEAD + 'groups: {"a": "b c"}\ncontexts: {"<a> [x]": "🐕"}\nmute:\n  - "c [x]"\n', 5, "in line 3"),
         # muted phrases
         (HEAD + 'mute: "dog"\n', 2, "section 'mute' must hold `- phrase` lines"),
         (HEAD + 'mute:\n  "dog": "🐕"\n', 3, "section 'mute' must hold `- phrase` lines"),
@@ -177,6 +195,16 @@ def test_what_is_no_mistake() -> None:
     assert parse_map(said_twice.encode(), "x").entries["waving"] == "🌊"
     assert parse_map(bare.encode(), "x").entries == {
         "dog": "🐕", "dogs": "🐕", "hot day": "", "hot days": "", "a [hot dog] .": ""
+    }  # fmt: skip
+
+
+def test_a_group_stands_for_its_words_except_where_a_line_above_says_otherwise() -> None:
+    contexts = 'contexts:\n  "cat [bat]": "🐈"\n  "<animal> [bat]": "🦇"\n'
+    muted = 'mute:\n  - "[bat] ... <animal>"\n  - "a [<animal>]"\n'
+    content = HEAD + 'groups: {"animal": "dog cat"}\n' + contexts + muted
+    assert parse_map(content.encode(), "x").entries == {
+        "cat [bat]": "🐈", "dog [bat]": "🦇", "[bat] ... dog": "", "[bat] ... cat": "",
+        "a [dog]": "", "a [cat]": "",
     }  # fmt: skip
 
 

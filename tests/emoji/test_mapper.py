@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.emoji.mapper import EmojiMapper, EmojiPair, Segment
+from services.emoji.mapper import REACH, EmojiMapper, EmojiPair, Segment
 from services.emoji.words import STOP_WORDS, clauses
 
 ENTRIES = {
@@ -119,7 +119,7 @@ def test_random_unicode_does_not_raise() -> None:
 
 
 def test_time_grows_with_the_length_of_the_text_alone() -> None:
-    mapper = EmojiMapper({"a" + " b" * 7: "🅱️", "a b [b]": "🅱️"})
+    mapper = EmojiMapper({"a" + " b" * 7: "🅱️", "a b [b]": "🅱️", "c ... [b]": "🅱️", "[b] ... c": "🅱️"})
     assert len(mapper.map("a b b " * 30_000 + "-'" * 30_000)) == 1  # takes hours if it grows with the square
 
 
@@ -145,6 +145,40 @@ def test_contexts_and_mutes(caption: str, expected: list[tuple[str, str]]) -> No
     entries = {"a [watch]": "⌚", "to [watch]": "👀", ". [watch] it": "👁️", "watch dogs": "🐕", "people": "👥",
                "a [watch] tower": "", "tower": "🗼", "dog house": "", "dog": "🐕", "house": "🏠"}  # fmt: skip
     assert [(pair.word, pair.emoji) for pair in EmojiMapper(entries).map(caption)] == expected
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a ball", ""),
+        ("a tennis ball", "🎾"),
+        ("tennis players hit a yellow ball", "🎾"),
+        ("a ball and a goalie", "⚽"),
+        ("a ball for tennis", ""),  # that clue must stand before
+        ("a goalie holds a ball", ""),
+        ("a tennis player throws a ball at the goalie", "🎾"),  # the clue written first
+        ("a player of tennis kicks the ball", "⚽"),  # a context before any clue
+        ("tennis, a ball", ""),  # no clue across punctuation
+        ("a ball ball and a goalie", "⚽"),
+        ("tennis in the rain with a ball bearing", ""),  # a longer phrase before any clue
+    ],
+)
+def test_clues(caption: str, expected: str) -> None:
+    entries = {"tennis ... [ball]": "🎾", "[ball] ... goalie": "⚽", "kicks the [ball]": "⚽", "ball bearing": ""}
+    assert [pair.emoji for pair in EmojiMapper(entries).map(caption)] == ([expected] if expected else [])
+
+
+def test_a_clue_has_a_reach() -> None:
+    mapper = EmojiMapper({"tennis ... [ball]": "🎾"})
+    assert mapper.map("tennis " + "so " * (REACH - 1) + "ball")
+    assert not mapper.map("tennis " + "so " * REACH + "ball")
+
+
+def test_a_muted_clue_beats_the_bare_word() -> None:
+    mapper = EmojiMapper({"man ... [walking]": "🚶", "dog ... [walking]": "", "walking": "🚶"})
+    assert mapper.map("a dog walking") == []
+    assert [pair.word for pair in mapper.map("a man and a dog walking")] == ["walking"]
+    assert [pair.word for pair in mapper.map("walking a dog")] == ["walking"]
 
 
 def test_segments_are_all_words_with_what_decided() -> None:

@@ -23,7 +23,8 @@ def some_phrase(chance: random.Random) -> str:
 def some_entries(chance: random.Random) -> dict[str, str]:
     entries = {some_phrase(chance): chance.choice(EMOJIS) for _ in range(chance.randrange(1, 12))}
     for _ in range(chance.randrange(3)):
-        entries[f"{chance.choice(WORDS)} [{some_phrase(chance)}]"] = chance.choice(EMOJIS)
+        gap = chance.choice([" ", " ... "])
+        entries[f"{chance.choice(WORDS)}{gap}[{some_phrase(chance)}]"] = chance.choice(EMOJIS)
     return entries
 
 
@@ -59,7 +60,7 @@ def test_an_entry_more_removes_no_unrelated_row(seed: int) -> None:
     chance = random.Random(seed)
     entries, caption = some_entries(chance), some_caption(chance)
     before = EmojiMapper(entries).map(caption)
-    stranger = chance.choice(["zebra", "hot zebra", "zebra hot", "zebra [hot]", "[dog] zebra"])
+    stranger = chance.choice(["zebra", "hot zebra", "zebra hot", "zebra [hot]", "[dog] zebra", "zebra ... [dog]"])
     assert EmojiMapper({**entries, stranger: "🦓"}).map(caption) == before
     after = EmojiMapper({**entries, "zebra": "🦓"}).map(f"{caption}, a zebra")
     assert after == [*before, EmojiPair("🦓", "zebra")]

@@ -2,6 +2,7 @@
 
 import email.utils
 import gzip
+import threading
 import time
 import tracemalloc
 
@@ -80,18 +81,45 @@ def test_what_is_not_a_whole_file(server: MapServer, reply: Reply, reason: str) 
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"),
+    "reply",
     [
-        (raw(b"", pause_s=9), "no answer in time"),
-        (raw(HEAD + b"Content-Length: 50\r\n\r\n", MAP, pause_s=9), "no answer in time"),
-        (raw(HEAD + b"Content-Length: 50\r\n\r\n", *[b"#"] * 50, pause_s=0.2), "it did not come in time"),
+        raw(b"", pause_s=9),
+        raw(HEAD + b"Content-Length: 50\r\n\r\n", MAP, pause_s=9),
+        raw(HEAD + b"Content-Length: 50\r\n\r\n", *[b"#"] * 50, pause_s=0.2),
+        raw(b"HTTP/1.0 200 OK\r\nContent-Length: 50\r\n\r\n", *[b"#"] * 50, pause_s=0.2),
+        raw(*[b"H"] * 50, pause_s=0.2),
+        raw(HEAD, b"X: ", *[b"x"] * 50, pause_s=0.2),
+        raw(HEAD, *[b"X: x\r\n"] * 50, pause_s=0.2),
     ],
 )
-def test_what_does_not_come_in_time(server: MapServer, reply: Reply, reason: str) -> None:
+def test_what_does_not_come_in_time(server: MapServer, reply: Reply) -> None:
     server.publish(reply)
     quick = MapFetcher(read_timeout_s=1, total_timeout_s=1.5, allow_http_loopback=True)
-    with pytest.raises(FetchError, match=f"^{server.url}: cannot be fetched: {reason}"):
+    with pytest.raises(FetchError, match=f"^{server.url}: cannot be fetched: no whole answer in time"):
         quick.fetch(server.url)
+
+
+def test_headers_that_drip_through_tls_are_cut_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    with map_server(tls=True) as server:
+        server.publish(raw(HEAD, b"X: ", *[b"x"] * 50, pause_s=0.2))
+        with pytest.raises(FetchError, match="no whole answer in time"):
+            MapFetcher(total_timeout_s=1.5).fetch(server.url)
+
+
+def test_a_fetch_is_given_up_when_the_service_stops(server: MapServer) -> None:
+    stopping, may_answer = threading.Event(), threading.Event()
+
+    def reply(handler: object) -> None:
+        stopping.set()
+        may_answer.wait(10)
+
+    server.publish(reply)
+    with pytest.raises(FetchError):
+        MapFetcher(allow_http_loopback=True).fetch(server.url, "", stopping)
+    assert not may_answer.is_set()
+    may_answer.set()
 
 
 def test_a_gzip_bomb_does_not_fill_the_memory(server: MapServer) -> None:

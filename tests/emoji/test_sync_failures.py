@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ BAD: dict[str, tuple[Reply, str]] = {
     "404": (answer(status=404), "answered 404"),
     "429": (answer(status=429, headers={"Retry-After": "7"}), "answered 429"),
     "500": (answer(status=500), "answered 500"),
-    "no answer": (raw(b"", pause_s=9), "no answer in time"),
-    "too slow": (raw(HEAD + b"Content-Length: 99\r\n\r\n", *[b"#"] * 50, pause_s=0.2), "in time"),
+    "no answer": (raw(b"", pause_s=9), "no whole answer in time"),
+    "too slow": (raw(HEAD + b"Content-Length: 99\r\n\r\n", *[b"#"] * 50, pause_s=0.2), "no whole answer in time"),
     # what is left is a good map, so that only the length tells
     "truncated": (
         raw(HEAD + b"Content-Length: %d\r\n\r\n" % len(TWO.encode()), TWO.partition("canaries")[0].encode()),
@@ -89,7 +90,7 @@ def test_a_map_may_lose_three_in_ten_of_its_entries(
 def test_a_bug_does_not_end_the_thread(
     server: MapServer, bundled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fetch(url: str, etag: str) -> None:
+    def fetch(url: str, etag: str, stopping: threading.Event) -> None:
         raise ZeroDivisionError("nobody thought of that")
 
     holder, refresher = open_map(bundled, server.url, tmp_path / "cache", fetch, HOUR_S)

@@ -96,6 +96,24 @@ def test_a_start_does_not_wait_for_the_server(server: MapServer, start: Start) -
     assert refresher.join(10)
 
 
+def test_a_stop_ends_the_thread_while_the_server_is_silent(server: MapServer, start: Start) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def reply(handler: object) -> None:
+        asked.set()
+        may_answer.wait(30)
+
+    server.publish(reply)
+    holder, refresher = start()
+    before = holder.current
+    refresher.start()
+    assert asked.wait(10)
+    refresher.stop()
+    assert refresher.join(10)
+    assert holder.current is before  # and no error is told of it
+    may_answer.set()
+
+
 def test_the_thread_looks_at_the_start_and_again_and_ends(
     server: MapServer, bundled: Path, tmp_path: Path
 ) -> None:

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -21,7 +23,7 @@ import REST
 from tests.fakes import FakeCaptioner, loads, wait_for
 from tests.web.answers import upload
 
-REST._loader = lambda settings, device: loads(FakeCaptioner("a dog"))
+REST._loader = lambda *_: loads(FakeCaptioner("a dog"))
 app = REST.create_app()
 client = app.test_client()
 wait_for(lambda: client.get("/ready").status_code == 200, 60)
@@ -40,6 +42,24 @@ print(client.get("/health").json["emoji_map"]["source"])
 assert "torch" not in sys.modules
 """
 
+# Begins the drain while the map's server is silent; prints what became of the refresher's thread.
+DRAIN = """
+import threading
+import REST
+from tests.fakes import FakeCaptioner, loads, wait_for
+
+def refreshing():
+    return any(thread.name == "emoji-map" for thread in threading.enumerate())
+
+REST._loader = lambda *_: loads(FakeCaptioner("a dog"))
+app = REST.create_app()
+assert refreshing()
+input()  # until the server was asked
+app.extensions["begin_drain"]()
+wait_for(lambda: not refreshing())
+print("ended")
+"""
+
 
 @pytest.fixture
 def tls_server() -> Iterator[MapServer]:
@@ -47,9 +67,9 @@ def tls_server() -> Iterator[MapServer]:
         yield server
 
 
-def run_service(tmp_path: Path, *arguments: str, **settings: str) -> list[str]:
+def environment(tmp_path: Path, **settings: str) -> dict[str, str]:
     (tmp_path / "bundled.yaml").write_text('version: "bundled"\nnouns:\n  "dog": "🐕"\n', encoding="utf-8")
-    environ = {
+    return {
         **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         "EMOJI_MAP": str(tmp_path / "bundled.yaml"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -57,9 +77,13 @@ def run_service(tmp_path: Path, *arguments: str, **settings: str) -> list[str]:
         "NO_PROXY": "localhost",
         **settings,
     }
+
+
+def run_service(tmp_path: Path, *arguments: str, **settings: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", SERVICE, *arguments],
-        cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=300, check=False,
+        cwd=CHECKOUT, env=environment(tmp_path, **settings),
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -85,3 +109,24 @@ def test_without_an_address_the_bundled_map_answers(tmp_path: Path) -> None:
 
 def test_an_address_that_nobody_answers_costs_nothing(tmp_path: Path) -> None:
     assert run_service(tmp_path, EMOJI_MAP_URL="https://localhost:9/m.yaml")[0] == "bundled 🐕"
+
+
+def test_the_drain_ends_a_fetch_that_would_take_long(tls_server: MapServer, tmp_path: Path) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def reply(handler: object) -> None:
+        asked.set()
+        may_answer.wait(300)
+
+    tls_server.publish(reply)
+    with subprocess.Popen(
+        [sys.executable, "-c", DRAIN],
+        cwd=CHECKOUT, env=environment(tmp_path, EMOJI_MAP_URL=tls_server.url), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            assert asked.wait(120)
+            assert process.communicate("drain\n", timeout=120) == ("ended\n", ANY)
+        finally:
+            process.kill()
+            may_answer.set()
