@@ -18,6 +18,7 @@ from config.env_file import EnvFile, read_env_file
 from config.values import CHECKOUT, Spec, number, setting, whole_number
 
 ENV_FILE = CHECKOUT / ".env"
+IN_CONTAINER = "CAPTIONS_CONTAINER"  # set by the image alone
 
 
 class SettingsError(ValueError):
@@ -55,6 +56,21 @@ class Settings:
         kinds.MODEL,
         "The model that captions: the bundled demonstration model (demo) or one of LAVIS's.",
     )
+    models: tuple[str, ...] = setting(
+        "MODELS",
+        (),
+        kinds.MODELS,
+        "In place of MODEL: several models, of which a request chooses one by `model`; the first is the default. "
+        "Each has QUEUE_CAPACITY places of its own.",
+    )
+    model_idle_s: float = setting(
+        "MODEL_IDLE_SECONDS",
+        0.0,
+        number(0, 604_800),
+        "After how long without a request a model is unloaded, and its memory given back; the next request loads "
+        "it again, and waits for it. 0: never.",
+        unit="seconds",
+    )
     engine: str = setting(
         "ENGINE",
         "auto",
@@ -70,7 +86,7 @@ class Settings:
     precision: str = setting(
         "PRECISION",
         "auto",
-        kinds.one_of("auto", "fp32", "bf16", "fp16", "int8"),
+        kinds.one_of("auto", "fp32", "bf16", "fp16", "int8", "int4"),
         "Of the fast path; auto: fp32, LAVIS's own captions. int8 is for CPUs, bf16 and fp16 are for GPUs: "
         "faster, and some captions differ.",
     )
@@ -99,7 +115,8 @@ class Settings:
         "DECODE_SLOTS",
         8,
         whole_number(1, 256),
-        "How many pictures are decoded at once; each takes up to 4 bytes a pixel.",
+        "How many pictures are decoded at once; of those above 12.5 million pixels two. Each takes up to 24 bytes "
+        "a pixel.",
         unit="pictures",
     )
     queue_capacity: int = setting(
@@ -169,6 +186,26 @@ class Settings:
         "The web pages that may call the service. With PRIVATE=true the default is empty.",
         empty_counts=True,
     )
+    api_keys_file: Path | None = setting(  # noqa: RUF009 - setting() is a dataclass field
+        "API_KEYS_FILE",
+        None,
+        kinds.OPTIONAL_FILE,
+        "The API keys that are let in, a line for each, as `python -m services.web.keys NAME` prints it. Read at "
+        "the start. A relative path starts at the checkout.",
+    )
+    rate_limit: str = setting(
+        "RATE_LIMIT",
+        "",
+        kinds.RATE,
+        "How many requests each API key, or each address without one, may make. Health checks and the page do not "
+        "count.",
+    )
+    trusted_proxies: tuple[kinds.Network, ...] = setting(
+        "TRUSTED_PROXIES",
+        (),
+        kinds.NETWORKS,
+        "The proxies in front of the service whose X-Forwarded-For, -Proto, -Host and -Prefix are believed.",
+    )
     drain_s: float = setting(
         "DRAIN_SECONDS",
         3.0,
@@ -188,6 +225,12 @@ class Settings:
         "info",
         kinds.one_of("debug", "info", "warning", "error", "critical"),
         "The least serious messages that are logged.",
+    )
+    log_format: str = setting(
+        "LOG_FORMAT",
+        "text",
+        kinds.one_of("text", "json"),
+        "How they look: text for a terminal, or one JSON object a line for what collects logs.",
     )
     emoji_map: Path = setting(  # noqa: RUF009 - setting() is a dataclass field
         "EMOJI_MAP",
@@ -220,6 +263,11 @@ class Settings:
         """The address to listen on."""
         return "127.0.0.1" if self.private else "0.0.0.0"
 
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The default one first."""
+        return self.models or (self.model,)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, env_file: Path | None = ENV_FILE) -> Self:
         """Settings from `environ` (None: os.environ as it is now), then from `env_file` (None: no file).
@@ -242,8 +290,18 @@ class Settings:
                 values[name] = spec.kind.parse(text)
             except ValueError:
                 problems.append(f"{spec.env}={text!r} in {source}; allowed: {spec.allowed}")
+        if values.get("models") and values.get("model", values["models"][0]) != values["models"][0]:
+            problems.append(
+                f"MODEL={values['model']!r} and MODELS={','.join(values['models'])!r} are both set and differ; "
+                "allowed: one of them, or MODEL the first of MODELS"
+            )
         if values.get("emoji_map_url") and values.get("emoji_map_github"):
             problems.append("EMOJI_MAP_URL and EMOJI_MAP_GITHUB are both set; allowed: one of them")
+        if values.get("private") and sources["the environment"].get(IN_CONTAINER):
+            problems.append(
+                "PRIVATE=true would be out of reach from outside of this container; allowed: false, with the port "
+                "published for this machine alone: docker run -p 127.0.0.1:7777:7777"
+            )
         if problems:
             raise SettingsError(tuple(problems))
         if values.get("private"):

@@ -24,6 +24,8 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
 
 
+_MODEL = r"demo|[\w.-]+/[\w.-]+"
+
 # The last label starts with a letter, or it would be an IP address, which has a network of its own.
 _HOST_NAME = r"([a-z0-9-]{1,63}\.)*[a-z][a-z0-9-]{0,62}"
 
@@ -138,6 +140,10 @@ def _existing_file(text: str) -> Path:
     return path
 
 
+def _optional_file(text: str) -> Path | None:
+    return _existing_file(text) if text else None
+
+
 def _existing_folders(text: str) -> tuple[Path, ...]:
     # Empty parts (a separator at the end) are dropped: as a path, "" would open the whole checkout.
     folders = tuple(_path(part.strip()) for part in text.split(os.pathsep) if part.strip())
@@ -152,6 +158,13 @@ def _existing_folders(text: str) -> tuple[Path, ...]:
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _models(text: str) -> tuple[str, ...]:
+    models = tuple(_matched(part, _MODEL) for part in _parts(text))
+    if len(set(models)) < len(models):
+        raise ValueError(text)
+    return models
 
 
 def _ports(text: str) -> tuple[int, ...]:
@@ -183,14 +196,14 @@ def _origins(text: str) -> tuple[str, ...]:
 
 BOOLEAN = Kind(_boolean, "true, false, 1, 0, yes, no, on or off")
 NAME = Kind(_printable, "1 to 64 printable characters")
-MODEL = Kind(
-    lambda text: _matched(text, r"demo|[\w.-]+/[\w.-]+"), "demo, or name/type of a captioning model of LAVIS"
-)
+MODEL = Kind(lambda text: _matched(text, _MODEL), "demo, or name/type of a captioning model of LAVIS")
+MODELS = Kind(_models, "different models, each as in MODEL, with commas between them")
 DEVICES = Kind(
     lambda text: _devices(text.lower()),
     "auto, cpu, cuda or cuda:N (N: the number of the GPU, from 0), or several cuda:N with commas between them",
 )
 EXISTING_FILE = Kind(_existing_file, "an existing file")
+OPTIONAL_FILE = Kind(_optional_file, "an existing file, or empty (none)")
 EXISTING_FOLDERS = Kind(
     _existing_folders, f"existing folders with `{os.pathsep}` between them, or empty (no file input)"
 )
@@ -205,6 +218,10 @@ HOST_NAMES = Kind(
     _host_names, "whole host names (letters outside of ASCII as xn--…) with commas between them, no addresses"
 )
 NETWORKS = Kind(_networks, "networks like 192.168.1.0/24 or fd00::/8, or addresses, with commas between them")
+RATE = Kind(
+    lambda text: _matched(text, r"|[1-9][0-9]{0,5}/(second|minute|hour|day)"),
+    "N/second, N/minute, N/hour or N/day (N: 1 to 999999), or empty (no limit)",
+)
 PROXY = Kind(_proxy, "http://host:port, or empty (none)")
 
 
@@ -220,6 +237,8 @@ GITHUB_FILE = Kind(
 
 def as_text(value: object) -> str:
     """The text that parses to `value`; paths inside the checkout are written relative to it."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -1,19 +1,20 @@
 """The way of one image through the stages, as code.
 
-`Pipeline.analyze` runs in the request's thread: it takes a place in the queue, fetches, decodes in one of a
-few slots, and then waits for a device's thread.
+`Pipeline.analyze` runs in the request's thread: it takes a place in the queue, waits for the model if that was
+unloaded, fetches, decodes in one of a few slots, and then waits for a device's thread.
 """
 
 import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.captioning.batcher import Batcher, BatcherState, ModelStatus
-from services.captioning.captioner import Caption, DecodingOptions, ModelInfo
+from services.captioning.batcher import Batcher, BatcherState, ModelState, ModelStatus
+from services.captioning.captioner import Caption, DecodingOptions, ModelInfo, can_answer, default_options
+from services.captioning.device_memory import device_memory
 from services.captioning.jobs import Answer, nobody_left
 from services.emoji.in_use import MapHolder, MapInUse
 from services.emoji.mapper import EmojiPair
@@ -22,6 +23,7 @@ from services.images.source import BytesSource, FileSource, ImageSource, UrlSour
 
 # what a caller of the pipeline needs of the stages
 __all__ = [
+    "STAGES",
     "Analysis",
     "BatcherState",
     "BytesSource",
@@ -29,14 +31,27 @@ __all__ = [
     "FileSource",
     "ImageSource",
     "ModelInfo",
+    "ModelState",
     "ModelStatus",
     "Pipeline",
     "Prediction",
     "UrlSource",
+    "can_answer",
+    "default_options",
 ]
 
 
 CLIENT_LOOK_S = 0.25  # between two looks whether a waiting client is still there
+
+# What a picture's time is spent on, in this order. load: waiting for a model that was unloaded; fetch: a URL or a
+# file (uploads have none); decode: bytes to the model's picture, the wait for a slot included; queue: until a
+# device begins with its batch; caption: the model's call for the whole batch.
+STAGES = ("load", "fetch", "decode", "queue", "caption", "emoji")
+Timed = Callable[[str, float], None]  # is told a stage and its seconds, also where the stage ended in an error
+
+
+def not_timed(_stage: str, _seconds: float) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,14 @@ class Pipeline:
         """The emoji map that answers at this moment."""
         return self._emoji_maps.current
 
-    def check_admitting(self) -> None:
-        """Raises Overloaded or ModelNotReady if no image would be taken now."""
-        self._batcher.check_admitting()
+    @property
+    def device_memory(self) -> dict[str, dict[str, int]]:
+        """Bytes by device and kind; see services.captioning.device_memory."""
+        return device_memory({device for model in self.state.models.values() for device in model.devices})
+
+    def check_admitting(self, model: str | None = None) -> None:
+        """Raises Overloaded or ModelNotReady if no image would be taken now, for that model; None: for any."""
+        self._batcher.check_admitting(model)
 
     def analyze(
         self,
@@ -95,23 +115,29 @@ class Pipeline:
         spent_s: float = 0.0,
         options: DecodingOptions | None = None,
         client_left: Callable[[], bool] = nobody_left,
+        model: str | None = None,
+        timed: Timed = not_timed,
     ) -> Analysis:
         """Caption one image within `timeout_s` seconds, of which `spent_s` are over.
 
         Raises Overloaded and ModelNotReady before any work, what the stages raise for the image
         (services.errors), NoCaption, and DeadlineExceeded when the time is over, wherever it was spent.
         client_left: once it is true the image never reaches the model. Called by several threads; must not block.
+        model: None for the default one. timed: is told each stage that the picture came to; of a picture that got
+        no answer from the model, neither queue nor caption.
         """
         deadline = time.monotonic() + timeout_s - spent_s
         try:
-            answer = self._caption(source, deadline, options, client_left)
+            answer = self._caption(source, deadline, options, client_left, model, timed)
         except TooLate:
             raise DeadlineExceeded(f"The request took longer than its {timeout_s:g} s") from None
         captions = [caption for caption in answer.captions if caption.text.strip()]
         if not captions:
             raise NoCaption("The model gave no caption for this image")
         emojis = self.map_in_use  # once: it may be replaced at any time, and the version must name what answered
-        predictions = tuple(Prediction(caption, tuple(emojis.mapper.map(caption.text))) for caption in captions)
+        with _timing(timed, "emoji"):
+            pairs = [tuple(emojis.mapper.map(caption.text)) for caption in captions]
+        predictions = tuple(Prediction(*both) for both in zip(captions, pairs, strict=True))
         return Analysis(predictions, answer.model, emojis.emoji_map.version)
 
     def _caption(
@@ -120,23 +146,31 @@ class Pipeline:
         deadline: float,
         options: DecodingOptions | None,
         client_left: Callable[[], bool],
+        model: str | None,
+        timed: Timed,
     ) -> Answer:
-        with self._batcher.admit() as place:
-            data = self._read(source, deadline)
-            with self._slot(deadline):
+        with self._batcher.admit(model) as place:
+            with _timing(timed, "load"):
+                _wait_until(place.wait_until_loaded, deadline, client_left)  # before it has anything in memory
+            with nullcontext() if isinstance(source, BytesSource) else _timing(timed, "fetch"):
+                data = self._read(source, deadline)
+            with _timing(timed, "decode"), self._slot(deadline):
                 future = place.submit(self._decode(data), options, client_left)
+            queued_at = time.monotonic()
             del data  # it may be large, and the wait long
-            while not concurrent.futures.wait([future], min(_left_s(deadline), CLIENT_LOOK_S)).done:
-                left = client_left()
-                if left or _left_s(deadline) <= 0:
-                    future.cancel()
-                    raise BadRequest("The client closed its connection while it waited") if left else TooLate
+            try:
+                _wait_until(lambda s: bool(concurrent.futures.wait([future], s).done), deadline, client_left)
+            finally:
+                future.cancel()  # does nothing to one that is done
         try:
-            return future.result()
+            answer = future.result()
         except ValueError as exc:
             if options is None:
                 raise
             raise InvalidParameter(str(exc)) from exc  # the model cannot follow these options, and says why
+        timed("queue", max(0.0, answer.began_at - queued_at))  # an idle device may have begun already
+        timed("caption", answer.ended_at - answer.began_at)
+        return answer
 
     def _read(self, source: ImageSource, deadline: float) -> bytes:
         left_s = _left_s(deadline)
@@ -162,6 +196,24 @@ class Pipeline:
 
 class TooLate(Exception):
     """The deadline passed; becomes a DeadlineExceeded, which says how long the request had."""
+
+
+@contextmanager
+def _timing(timed: Timed, stage: str) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        timed(stage, time.monotonic() - started)
+
+
+def _wait_until(is_so: Callable[[float], bool], deadline: float, client_left: Callable[[], bool]) -> None:
+    """Returns when `is_so(seconds to wait for it)`. Raises TooLate, and BadRequest where nobody waits any more."""
+    while not is_so(min(_left_s(deadline), CLIENT_LOOK_S)):
+        if client_left():
+            raise BadRequest("The client closed its connection while it waited")
+        if _left_s(deadline) <= 0:
+            raise TooLate
 
 
 def _left_s(deadline: float) -> float:

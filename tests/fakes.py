@@ -1,11 +1,12 @@
 """The whole service with a captioner that needs no model: every other stage is the real one."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from flask import Flask
@@ -29,7 +30,10 @@ from services.images.policy import UrlPolicy
 from services.images.source import SourceReader
 from services.pipeline import Pipeline
 from services.web.app import create_app
+from services.web.keys import ApiKeys
+from services.web.models import ServedModel
 from services.web.options import WebOptions
+from services.web.proxies import Network
 
 FAKE_INFO = ModelInfo(
     model="fake/colours", device="cpu", device_reason="a fake needs no GPU", precision="fp32", engine="fake"
@@ -115,16 +119,20 @@ def make_pipeline(
     decode_slots: int = 8,
     url_timeout_s: float = 5.0,
     model_call_timeout_s: float = 300.0,
+    model_idle_s: float = 0.0,
+    others: Mapping[str, FakeCaptioner] = MappingProxyType({}),
     emoji_maps: MapHolder | None = None,
 ) -> Iterator[Pipeline]:
     """A running pipeline; its threads end with the block.
 
     load: in place of `captioner`, for loading that is slow or fails. second_load: of a second device.
+    others: more models, by their names, on the first device.
     wait_until: None to begin at once.
     """
     captioner = captioner or FakeCaptioner()
     loaders = [load or loads(captioner), *([second_load] if second_load else [])]
-    batcher = Batcher(loaders, queue_capacity, max_batch, model_call_timeout_s)
+    models = {FAKE_INFO.model: loaders, **{name: [loads(other)] for name, other in others.items()}}
+    batcher = Batcher(models, queue_capacity, max_batch, model_call_timeout_s, model_idle_s)
     reader = SourceReader(
         UrlFetcher(max_image_bytes, url_policy),
         FileReader(image_roots, max_image_bytes),
@@ -159,19 +167,25 @@ def make_app(
     cors_origins: tuple[str, ...] = ("*",),
     max_image_bytes: int = 1_000_000,
     request_timeout_s: float = WAIT_S,
+    api_keys: ApiKeys | None = None,
+    rate_limit: str = "",
+    trusted_proxies: tuple[Network, ...] = (),
+    others: Mapping[str, FakeCaptioner] = MappingProxyType({}),
     **stages: Any,
 ) -> Iterator[Flask]:
     """The application on `make_pipeline(captioner, **stages)`."""
     options = WebOptions(
         service_name=service_name,
-        model=FAKE_INFO.model,
-        short_name="colours",
+        models=tuple(ServedModel(name, name.split("/")[1]) for name in (FAKE_INFO.model, *others)),
         private=private,
         cors_origins=cors_origins,
         max_image_bytes=max_image_bytes,
         request_timeout_s=request_timeout_s,
+        api_keys=api_keys,
+        rate_limit=rate_limit,
+        trusted_proxies=trusted_proxies,
     )
-    with make_pipeline(captioner, max_image_bytes=max_image_bytes, **stages) as pipeline:
+    with make_pipeline(captioner, max_image_bytes=max_image_bytes, others=others, **stages) as pipeline:
         yield create_app(options, pipeline)
 
 

@@ -1,93 +1,113 @@
-"""A bounded queue in front of the devices, one thread each.
+"""A bounded queue for each model in front of the devices, one thread each.
 
-    request's thread                                a device's thread
-    ────────────────                                ─────────────────
-    admit() ─▶ Place ─▶ prepare() ─▶ submit() ═queue═▶ take_batch ─▶ BatchRunner ─▶ Future[Answer]
-       └ Overloaded, ModelNotReady                  (loads its model first)
+    request's thread                                    a device's thread
+    ────────────────                                    ─────────────────
+    admit() ─▶ Place ─▶ prepare() ─▶ submit() ═queues═▶ take_batch ─▶ BatchRunner ─▶ Future[Answer]
+       └ Overloaded, ModelNotReady
+                                                        ModelKeeper's thread: loads, unloads
 
 A place is taken before any work is done for a request, so that an overload costs nothing. Whatever waits when
-a device becomes free forms its next batch, up to `max_batch` pictures with equal options; no device waits for
-more. Every thread loads its captioner itself, so that nothing else ever touches the model. All devices hold
-the same model: a picture may go to any of them, and a batch never mixes models.
+a device becomes free forms its next batch, up to `max_batch` pictures of one model with equal options; no device
+waits for more. Every device has every model, and a model is called by its device's thread alone.
 
-A call of the model that hangs, and a device that is lost, cannot be mended from inside of the process: all who
+Models that have pictures waiting take turns, a batch each, and have places of their own: a picture waits for those
+of its model that came before it, and for one batch of each other model before each of its model's. However many
+want the others, however long they load, and if they fail.
+
+A call of a model that hangs, and a device that is lost, cannot be mended from inside of the process: all who
 wait are told so, and the process ends, for its supervisor to start another.
 """
 
-import logging
-import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 
-from services.captioning.captioner import DeviceLost, LoadCaptioner, LoadProgress, ModelInfo
-from services.captioning.jobs import Job, Place, take_batch
+from services.captioning.captioner import (
+    DeviceLost,
+    LoadCaptioner,
+    LoadProgress,
+    ModelInfo,
+    Picture,
+    PreparedPicture,
+)
+from services.captioning.engines import release_memory
+from services.captioning.hosted import HostedModel, ModelStatus
+from services.captioning.jobs import Job, Place
+from services.captioning.keeper import ModelKeeper
 from services.captioning.runner import BatchRunner
+from services.captioning.turns import Turns
 from services.captioning.watchdog import Watchdog, end_process
 from services.errors import ModelNotReady, Overloaded
 
-logger = logging.getLogger(__name__)
+__all__ = ["Batcher", "BatcherState", "ModelState", "ModelStatus"]
 
 LOADING_RETRY_S = 5
 RESTART_RETRY_S = 30  # what a restart takes, model included, with the weights at hand
 
 
-class ModelStatus(Enum):
-    LOADING = "loading"
-    LOADED = "loaded"  # on one device at least
-    FAILED = "failed"  # on all of them
+@dataclass(frozen=True)
+class ModelState:
+    status: ModelStatus
+    info: ModelInfo | None  # of the first device that has it, or had it last; None until it was loaded once
+    error: str | None  # why loading failed, be it on one device of several
+    admitting: bool  # whether a request would be admitted now
+    batch_sizes: Mapping[int, int]  # pictures of a batch -> how many such batches a device has taken
+    devices: frozenset[str]  # on which it was loaded, now or before
 
 
 @dataclass(frozen=True)
-class BatcherState:
-    """What `/health` shows, read at one moment."""
+class BatcherState(ModelState):
+    """What `/health` shows, read at one moment: of the default model, and of all together."""
 
-    status: ModelStatus
-    info: ModelInfo | None  # of the first device that is loaded; None until then
-    error: str | None  # why loading failed, be it on one device of several
-    progress: LoadProgress | None
+    models: Mapping[str, ModelState]  # name -> state, the default model first
+    progress: LoadProgress | None  # of the model that is being loaded
     queue_depth: int  # pictures that wait: neither with a device, nor about to be taken by an idle one
     queue_capacity: int
-    admitting: bool  # whether a request would be admitted now
 
 
 class Batcher:
-    """Owns the devices and their queue. `start` it once; `stop` it at the end."""
+    """Owns the devices, the models and their queues. `start` it once; `stop` it at the end."""
 
     def __init__(
         self,
-        loaders: Sequence[LoadCaptioner],
+        models: Mapping[str, Sequence[LoadCaptioner]],
         queue_capacity: int,
         max_batch: int,
         call_timeout_s: float = 300.0,
+        idle_s: float = 0.0,
         end: Callable[[str], None] = end_process,
+        free_memory: Callable[[], None] = release_memory,
     ) -> None:
-        """call_timeout_s: a call of the model that takes longer counts as hung. end: ends the process; its
-        argument is the reason."""
+        """models: name -> its loaders, one a device; the first is the default one. queue_capacity: of each model.
+
+        call_timeout_s: a call of a model that takes longer counts as hung. idle_s: a model that nobody has used
+        for so long is unloaded; 0: never. end: ends the process; its argument is the reason.
+        """
         self._queue_capacity = queue_capacity
-        self._max_batch = max_batch
-        self._changed = threading.Condition()  # guards all that follows; the devices wait for it
-        self._jobs: deque[Job] = deque()
-        self._waiting: set[Place] = set()  # held places whose picture no device has taken yet
-        self._running: dict[int, list[Job]] = {}  # number of a busy device -> its batch
-        self._runners: dict[int, BatchRunner] = {}  # of the devices that are loaded
-        self._errors: dict[int, str] = {}  # of those that could not be
-        self._progress: LoadProgress | None = None
+        self._changed = threading.Condition()  # guards all that follows, and the models; all threads wait for it
+        self._models = {name: HostedModel(name, loaders) for name, loaders in models.items()}
+        self._turns = Turns(list(self._models.values()))
         self._stop_by: float | None = None
         self._broken = False  # the process is about to end
         self._end = end
-        self._watchdog = Watchdog(call_timeout_s, self._give_up)
-        # One device after another: the first downloads the weights, the others find them; and the machine's
-        # memory holds one copy of the weights at a time on their way to the devices.
-        self._loading = threading.Lock()
+        self._watchdog = watchdog = Watchdog(call_timeout_s, self._give_up)
+        self._keeper = ModelKeeper(
+            list(self._models.values()),
+            self._changed,
+            lambda captioner: BatchRunner(captioner, max_batch, watchdog),
+            lambda: self._is_over,
+            idle_s,
+            free_memory,
+        )
+        n_devices = max(len(loaders) for loaders in models.values())
         self._threads = [
-            threading.Thread(target=self._work, args=(number, load), name=f"batcher-{number}", daemon=True)
-            for number, load in enumerate(loaders)
+            threading.Thread(target=self._work, args=(number,), name=f"batcher-{number}", daemon=True)
+            for number in range(n_devices)
         ]
+        self._threads.append(self._keeper.thread)
 
     def start(self) -> None:
         self._watchdog.start()
@@ -111,130 +131,131 @@ class Batcher:
     @property
     def state(self) -> BatcherState:
         with self._changed:
-            runners = self._runners
+            states = {
+                name: ModelState(
+                    model.status,
+                    model.info,
+                    model.error,
+                    admitting=self._refusal(model) is None,
+                    batch_sizes=dict(model.batch_sizes),
+                    devices=frozenset(model.devices),
+                )
+                for name, model in self._models.items()
+            }
+            first = next(iter(states.values()))
             return BatcherState(
-                status=self._status,
-                info=runners[min(runners)].captioner.info if runners else None,
-                error=self._error,
-                progress=self._progress,
-                queue_depth=self._depth,
-                queue_capacity=self._queue_capacity,
-                admitting=self._refusal() is None,
+                first.status,
+                first.info,
+                first.error,
+                first.admitting,
+                first.batch_sizes,
+                first.devices,
+                models=states,
+                progress=self._keeper.progress,
+                queue_depth=self._turns.depth,
+                queue_capacity=self._queue_capacity * len(states),
             )
 
-    def check_admitting(self) -> None:
-        """Raise what `admit` would raise now: for a refusal before a request's body is read."""
+    def check_admitting(self, name: str | None = None) -> None:
+        """Raise what `admit` would raise now: for a refusal before a request's body is read.
+
+        None: as long as that does not say which model is asked for; then any that admits will do.
+        """
+        models = [self._models[name]] if name else list(self._models.values())
         with self._changed:
-            refusal = self._refusal()
-        if refusal:
-            raise refusal
+            refusals = [refusal for model in models if (refusal := self._refusal(model))]
+        if len(refusals) == len(models):
+            raise refusals[0]
 
     @contextmanager
-    def admit(self) -> Iterator[Place]:
-        """A place for one picture, held until the block is left.
+    def admit(self, name: str | None = None) -> Iterator[Place]:
+        """A place for one picture in the queue of model `name` (None: the default one), until the block is left.
 
-        Raises ModelNotReady and Overloaded, both before any work.
+        So long the model is not unloaded. Raises ModelNotReady and Overloaded, both before any work.
         """
         with self._changed:
-            refusal = self._refusal()
+            model = self._models[name] if name else next(iter(self._models.values()))
+            refusal = self._refusal(model)
             if refusal:
                 raise refusal
-            # any device's captioner will do: they prepare pictures alike
-            place = Place(self._runners[min(self._runners)].captioner.prepare, self._put)
-            self._waiting.add(place)
+            place = Place(partial(self._wait, model), partial(self._prepare, model), partial(self._put, model))
+            model.waiting.add(place)
+            model.enter()
         try:
             yield place
         finally:
             with self._changed:
-                self._waiting.discard(place)
-                if self._stop_by is not None:
-                    self._changed.notify_all()  # the devices may have waited for this one alone
+                model.waiting.discard(place)
+                model.leave()
+                self._changed.notify_all()  # the devices or the keeper may have waited for this one alone
 
-    def _put(self, job: Job) -> None:
+    def _wait(self, model: HostedModel, timeout_s: float) -> bool:
+        with self._changed:
+            if model.status is ModelStatus.IDLE:
+                model.want()
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: model.runners or self._end_of(model), timeout_s)
+            if not model.runners and (end := self._end_of(model)):
+                raise end
+            return bool(model.runners)
+
+    def _prepare(self, model: HostedModel, picture: Picture) -> PreparedPicture:
+        with self._changed:  # any device's captioner will do: they prepare pictures alike
+            captioner = model.runners[min(model.runners)].captioner
+        return captioner.prepare(picture)
+
+    def _put(self, model: HostedModel, job: Job) -> None:
         with self._changed:
             if not self._broken:
-                self._jobs.append(job)
-                self._changed.notify()
+                model.jobs.append(job)
+                self._changed.notify_all()  # not every device may have this model
                 return
         job.fail(_restarting())
 
     # What follows, up to _work, is called with the lock held.
 
     @property
-    def _status(self) -> ModelStatus:
-        if self._runners:
-            return ModelStatus.LOADED
-        return ModelStatus.FAILED if len(self._errors) == len(self._threads) else ModelStatus.LOADING
+    def _is_over(self) -> bool:
+        if self._stop_by is None:
+            return self._broken
+        return self._broken or not any(model.waiting for model in self._models.values())
 
-    @property
-    def _error(self) -> str | None:
-        n_devices = len(self._threads)
-        if n_devices == 1:
-            return self._errors.get(0)
-        reasons = [f"device {i + 1} of {n_devices}: {reason}" for i, reason in sorted(self._errors.items())]
-        return "; ".join(reasons) or None
-
-    @property
-    def _depth(self) -> int:
-        n_idle = len(self._runners) - len(self._running)  # each takes one of the waiting at least
-        return max(0, len(self._waiting) - n_idle)
-
-    def _refusal(self) -> ModelNotReady | Overloaded | None:
-        status = self._status
+    def _end_of(self, model: HostedModel) -> ModelNotReady | Overloaded | None:
+        """Why those who wait for this model wait in vain."""
         if self._broken:
             return _restarting()
-        if status is ModelStatus.FAILED:
-            return ModelNotReady(f"The model could not be loaded: {self._error}")
+        if model.status is ModelStatus.FAILED:
+            return model.failure()
+        if self._stop_by is not None and time.monotonic() >= self._stop_by:
+            return _stopping()
+        return None
+
+    def _refusal(self, model: HostedModel) -> ModelNotReady | Overloaded | None:
+        if end := self._end_of(model):
+            return end
         if self._stop_by is not None:
             return _stopping()
-        if status is ModelStatus.LOADING:
+        if model.status is ModelStatus.LOADING and not model.info:  # the first time, which may be a download
             return ModelNotReady("The model is still loading; see /health", retry_after_s=LOADING_RETRY_S)
-        n_idle = len(self._runners) - len(self._running)
-        if len(self._waiting) >= self._queue_capacity + n_idle:
-            wait_s = self._wait_s()
+        if len(model.waiting) >= self._queue_capacity + self._turns.n_idle(model):
+            wait_s = self._turns.wait_s()
             return Overloaded(
                 f"All {self._queue_capacity} places of the queue are taken; try again in {wait_s} s",
                 retry_after_s=wait_s,
             )
         return None
 
-    def _wait_s(self) -> int:
-        """How long the devices together need for all pictures that they have and that wait."""
-        n_pictures = len(self._waiting) + sum(len(batch) for batch in self._running.values())
-        pictures_per_s = sum(1 / runner.seconds_each for runner in self._runners.values())
-        return max(1, math.ceil(n_pictures / pictures_per_s))
-
-    def _work(self, number: int, load: LoadCaptioner) -> None:
+    def _work(self, number: int) -> None:
         """A device's thread."""
-        runner = self._load(number, load)
-        while runner and self._serve_batch(number, runner):
+        while self._serve_batch(number):
             pass
 
-    def _load(self, number: int, load: LoadCaptioner) -> BatchRunner | None:
-        runner, error = None, ""
-        with self._loading:
-            try:
-                runner = BatchRunner(load(self._report), self._max_batch, self._watchdog)
-            except Exception as exc:
-                logger.exception("The model could not be loaded (device %d of %d)", number + 1, len(self._threads))
-                error = str(exc) or type(exc).__name__
-            with self._changed:
-                self._progress = None
-                if runner:
-                    self._runners[number] = runner
-                else:
-                    self._errors[number] = error
-        return runner
-
-    def _report(self, progress: LoadProgress) -> None:
-        with self._changed:
-            self._progress = progress
-
-    def _serve_batch(self, number: int, runner: BatchRunner) -> bool:
+    def _serve_batch(self, number: int) -> bool:
         """Wait for a batch and answer it; False when there will be no more."""
-        batch = self._take(number, runner.limit)
-        if not batch:
+        taken = self._take(number)
+        if not taken:
             return False
+        runner, batch = taken
         if self._stop_by is not None and time.monotonic() >= self._stop_by:
             for job in batch:
                 job.fail(_stopping())
@@ -244,18 +265,18 @@ class Batcher:
             except DeviceLost as exc:
                 self._give_up(f"{runner.captioner.info.device} is lost: {exc}")
         with self._changed:
-            del self._running[number]
+            self._turns.finish(number)
+            self._changed.notify_all()
         return True
 
-    def _take(self, number: int, most: int) -> list[Job]:
+    def _take(self, number: int) -> tuple[BatchRunner, list[Job]] | None:
         with self._changed:
             while True:
-                if batch := take_batch(self._jobs, most):
-                    self._waiting.difference_update(job.place for job in batch)
-                    self._running[number] = batch
-                    return batch
-                if self._broken or (self._stop_by is not None and not self._waiting):
-                    return []
+                # nothing here holds a runner while the device waits: it would keep its model in memory
+                if taken := self._turns.take(number):
+                    return taken
+                if self._is_over:
+                    return None
                 self._changed.wait()
 
     def _give_up(self, reason: str) -> None:
@@ -264,8 +285,7 @@ class Batcher:
             if self._broken:
                 return
             self._broken = True
-            jobs = [*self._jobs, *(job for batch in self._running.values() for job in batch)]
-            self._jobs.clear()
+            jobs = self._turns.take_all()
             self._changed.notify_all()
         for job in jobs:
             job.fail(_restarting())

@@ -14,7 +14,8 @@ PreparedPicture = Any
 class DecodingOptions:
     """How a caption is made. The defaults are those of LAVIS's `BlipCaption.generate`.
 
-    Lengths are in tokens and count the prompt's. Only pictures with equal options share a batch.
+    Lengths are in tokens and count the prompt's; BLIP-2's language models count new tokens alone. Only pictures
+    with equal options share a batch.
     """
 
     num_beams: int = 3  # 1: greedy
@@ -25,6 +26,26 @@ class DecodingOptions:
     top_p: float | None = None  # sample from the likeliest tokens of this total probability, instead of beams
     seed: int | None = None  # of the sampling; None: another one each time
     num_captions: int = 1  # different captions of one picture, the likeliest first
+    question: str | None = None  # what the model is to answer, in place of a caption
+    history: tuple[tuple[str, str], ...] = ()  # earlier questions with their answers, the oldest first
+
+
+ANSWERING = ("blip2_opt", "blip2_t5", "blip_vqa")  # architectures that can answer a question
+
+
+def can_answer(model: str) -> bool:
+    """model: as in MODEL."""
+    return model.partition("/")[0] in ANSWERING
+
+
+def default_options(model: str) -> DecodingOptions:
+    """What LAVIS's own `generate` does for this model."""
+    architecture = model.partition("/")[0]
+    if architecture == "blip_vqa":
+        return DecodingOptions(max_length=10, min_length=1)
+    if architecture in ANSWERING:
+        return DecodingOptions(num_beams=5, min_length=0)  # LAVIS's 1 counts what stands before the text
+    return DecodingOptions()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ class Answer:
 
     captions: Sequence[Caption]  # the likeliest first
     model: ModelInfo  # of the captioner that made them: with several devices, which one it was
+    # when the model began with its batch and when it was done, in time.monotonic()
+    began_at: float = field(default=0.0, compare=False)
+    ended_at: float = field(default=0.0, compare=False)
 
 
 def nobody_left() -> bool:
@@ -55,17 +58,31 @@ class Job:
 
 
 class Place:
-    """A reserved place in the queue, for one picture."""
+    """A reserved place in the queue of one model, for one picture."""
 
-    def __init__(self, prepare: Callable[[Picture], PreparedPicture], put: Callable[[Job], None]) -> None:
+    def __init__(
+        self,
+        wait: Callable[[float], bool],
+        prepare: Callable[[Picture], PreparedPicture],
+        put: Callable[[Job], None],
+    ) -> None:
+        self._wait = wait
         self._prepare = prepare
         self._put = put
+
+    def wait_until_loaded(self, timeout_s: float) -> bool:
+        """Whether the model is there, after `timeout_s` seconds at the latest; one that is idle is loaded anew.
+
+        Raises ModelNotReady when it could not be, and Overloaded when the service stops before.
+        """
+        return self._wait(timeout_s)
 
     def submit(
         self, picture: Picture, options: DecodingOptions | None, client_left: Callable[[], bool] = nobody_left
     ) -> Future[Answer]:
-        """Queue a decoded picture. Cancel the future to give up; it is then dropped before it runs.
+        """Queue a decoded picture for the model, which must be there: it says how its pictures are prepared.
 
+        Cancel the future to give up; it is then dropped before it runs.
         client_left: the picture is dropped likewise if this says so when its turn comes; its future then stays
         pending. Called by many threads, and must not block.
         """
@@ -75,7 +92,7 @@ class Place:
 
 
 def take_batch(jobs: deque[Job], most: int) -> list[Job]:
-    """Take the next batch out of `jobs`, which are in the order of their arrival.
+    """Take the next batch out of `jobs`, which are one model's, in the order of their arrival.
 
     The oldest job decides which options the batch has, so that nobody waits for ever; those with equal
     options join it, `most` in all, and the others keep their order. The abandoned are dropped.

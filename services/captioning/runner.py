@@ -75,9 +75,10 @@ class BatchRunner:
             for job in part:
                 job.fail(_own(exc))
             return True
+        ended = time.monotonic()
         for job, captions in zip(part, results, strict=True):
-            job.answer(Answer(tuple(captions), self.captioner.info))
-        self.seconds_each += SMOOTHING * ((time.monotonic() - started) / len(part) - self.seconds_each)
+            job.answer(Answer(tuple(captions), self.captioner.info, began_at=started, ended_at=ended))
+        self.seconds_each += SMOOTHING * ((ended - started) / len(part) - self.seconds_each)
         self._widen(len(part))
         return True
 

@@ -10,7 +10,7 @@ DEFAULT_NAME = "blip"  # the default model, whichever that is
 
 @dataclass(frozen=True)
 class ServedModel:
-    name: str  # as in MODEL
+    name: str  # as in MODEL and MODELS
     short_name: str  # without a slash, for a path
 
 
@@ -34,7 +34,7 @@ class ServedModels:
         if not name:
             return self.default
         if name not in self._named:
-            served = [model.name for model in self]
-            verb = "is" if len(served) == 1 else "are"
-            raise ModelNotConfigured(f"The model {name} is not served here, only {' and '.join(served)} {verb}")
+            *served, last = [model.name for model in self]
+            only = f"{', '.join(served)} and {last} are" if served else f"{last} is"
+            raise ModelNotConfigured(f"The model {name} is not served here, only {only}")
         return self._named[name]

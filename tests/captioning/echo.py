@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -76,9 +76,7 @@ class Echo:
 
 
 @contextmanager
-def running(
-    *captioners: Echo, queue_capacity: int = 64, max_batch: int = 8, **more: Any
-) -> Iterator[Batcher]:
+def running(*captioners: Echo, queue_capacity: int = 64, max_batch: int = 8, **more: Any) -> Iterator[Batcher]:
     """A batcher on these, all loaded; at its end they may go on. more: of the Batcher's arguments."""
     with started([loads(captioner) for captioner in captioners], queue_capacity, max_batch, **more) as batcher:
         wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
@@ -91,9 +89,14 @@ def running(
 
 @contextmanager
 def started(
-    loaders: Sequence[LoadCaptioner], queue_capacity: int = 64, max_batch: int = 8, **more: Any
+    loaders: Sequence[LoadCaptioner] | Mapping[str, Sequence[LoadCaptioner]],
+    queue_capacity: int = 64,
+    max_batch: int = 8,
+    **more: Any,
 ) -> Iterator[Batcher]:
-    batcher = Batcher(loaders, queue_capacity, max_batch, **more)
+    """loaders: one a device; of several models by their names, or of one."""
+    models = loaders if isinstance(loaders, Mapping) else {"echo": loaders}
+    batcher = Batcher(models, queue_capacity, max_batch, **more)
     batcher.start()
     try:
         yield batcher
@@ -102,8 +105,9 @@ def started(
         assert batcher.join(WAIT_S), "a thread did not end"
 
 
-def ask(batcher: Batcher, picture: str, options: DecodingOptions | None = BEAMS) -> str:
-    with batcher.admit() as place:
+def ask(batcher: Batcher, picture: str, options: DecodingOptions | None = BEAMS, model: str | None = None) -> str:
+    with batcher.admit(model) as place:
+        assert place.wait_until_loaded(WAIT_S)
         return text_of(place.submit(picture, options))
 
 

@@ -16,6 +16,8 @@ DEFAULTS = {
     "auto_update": True,
     "offline": False,
     "model": "blip_caption/large_coco",
+    "models": (),
+    "model_idle_s": 0.0,
     "devices": ("auto",),
     "engine": "auto",
     "precision": "auto",
@@ -34,9 +36,13 @@ DEFAULTS = {
     "url_fetch_proxy": "",
     "service_name": "blip2",
     "cors_origins": ("*",),
+    "api_keys_file": None,
+    "rate_limit": "",
+    "trusted_proxies": (),
     "drain_s": 3.0,
     "grace_s": 25.0,
     "log_level": "info",
+    "log_format": "text",
     "emoji_map": CHECKOUT / "emoji_map.yaml",
     "emoji_map_url": "",
     "emoji_map_github": "",
@@ -51,6 +57,9 @@ GOOD = [
     ("PORT", " 65535\n", "port", 65535),
     ("MODEL", "demo", "model", "demo"),
     ("MODEL", "blip2_opt/caption_coco_opt2.7b", "model", "blip2_opt/caption_coco_opt2.7b"),
+    ("MODELS", "demo", "models", ("demo",)),
+    ("MODELS", " demo, blip2_opt/pretrain_opt2.7b,", "models", ("demo", "blip2_opt/pretrain_opt2.7b")),
+    ("MODEL_IDLE_SECONDS", "0.5", "model_idle_s", 0.5),
     ("ENGINE", "LAVIS", "engine", "lavis"),
     ("DEVICE", "CPU", "devices", ("cpu",)),
     ("DEVICE", "cuda", "devices", ("cuda",)),
@@ -80,6 +89,10 @@ GOOD = [
     ("CORS_ORIGINS", "https://A.example, http://localhost:3000,", "cors_origins",
      ("https://a.example", "http://localhost:3000")),
     ("CORS_ORIGINS", "chrome-extension://abc", "cors_origins", ("chrome-extension://abc",)),
+    ("API_KEYS_FILE", "pyproject.toml", "api_keys_file", CHECKOUT / "pyproject.toml"),
+    *[("RATE_LIMIT", text, "rate_limit", text) for text in ("60/minute", "1/second", "999999/day", "5/hour")],
+    ("TRUSTED_PROXIES", "127.0.0.1, fd00::/8", "trusted_proxies",
+     (IPv4Network("127.0.0.1/32"), IPv6Network("fd00::/8"))),
     ("DRAIN_SECONDS", "0", "drain_s", 0.0),
     ("GRACE_SECONDS", "60", "grace_s", 60.0),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
@@ -99,6 +112,8 @@ BAD = [
     *[("PORT", text) for text in ("0", "65536", "-1", "77.7", "7_777", "+80", "0x50", "٧٧٧٧", "9" * 5000)],
     *[("PRIVATE", text) for text in ("t", "y", "2", "enabled", "true # yes", "01")],
     *[("MODEL", text) for text in ("blip_caption", "a/b/c", "/large_coco", "Demo", "blip x/y", "a/b\n/c")],
+    *[("MODELS", text) for text in ("demo,demo", "demo;a/b", "demo,blip", "demo a/b")],
+    *[("MODEL_IDLE_SECONDS", text) for text in ("-1", "10m", "604801")],
     *[("DEVICE", text) for text in ("gpu", "cuda:", "cuda:-1", "cuda:0,1", "mps", "0")],
     *[("DEVICE", text) for text in ("cuda:0,cuda:0", "cuda:0,", "cpu,cuda:0", "cuda:0;cuda:1", "cuda:00,cuda:0")],
     *[("IMAGE_ROOTS", text) for text in ("no-such-folder", "pyproject.toml", "tests,config", "a\0b")],
@@ -120,6 +135,9 @@ BAD = [
     ("SERVICE_NAME", "x" * 65),
     *[("CORS_ORIGINS", text) for text in ("https://a.example/", "https://a.example/x", "a.example", "*,https://a.b")],
     ("CORS_ORIGINS", "https://*.example"),
+    *[("API_KEYS_FILE", text) for text in ("no-such-file", "tests")],
+    *[("RATE_LIMIT", text) for text in ("60", "0/minute", "6/fortnight", "6 per day", "1000000/day", "-1/day")],
+    *[("TRUSTED_PROXIES", text) for text in ("*", "proxy", "10.0.0.1/8")],
     ("DRAIN_SECONDS", "-1"),
     ("GRACE_SECONDS", "soon"),
     ("LOG_LEVEL", "verbose"),
@@ -165,6 +183,32 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         "DEVICE='gpu' in .env",
         "LOG_LEVEL='loud' in the environment",
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "served"),
+    [
+        ({}, ("blip_caption/large_coco",)),
+        ({"MODEL": "demo"}, ("demo",)),
+        ({"MODELS": "demo,a/b"}, ("demo", "a/b")),
+        ({"MODELS": "demo,a/b", "MODEL": "demo"}, ("demo", "a/b")),
+        ({"MODELS": "", "MODEL": "demo"}, ("demo",)),
+    ],
+)
+def test_one_model_or_several_are_served(environ: dict[str, str], served: tuple[str, ...]) -> None:
+    assert Settings.from_env(environ, None).served_models == served
+
+
+@pytest.mark.parametrize("model", ["a/b", "c/d"])
+def test_two_settings_do_not_name_different_default_models(tmp_path: Path, model: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MODELS=demo,a/b\n")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"MODEL": model}, file)
+    assert caught.value.problems == (
+        f"MODEL='{model}' and MODELS='demo,a/b' are both set and differ; "
+        "allowed: one of them, or MODEL the first of MODELS",
+    )
 
 
 def test_one_address_of_a_map_is_enough(tmp_path: Path) -> None:
