@@ -1,7 +1,8 @@
 # What a person types; .ci/run types the same. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-slow check bench clean
+.PHONY: help setup demo run caption test test-slow test-browser check bench clean
 python := .venv/bin/python
+as_root = $(if $(filter 0,$(shell id -u)),,sudo)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -15,11 +16,20 @@ demo: setup ## caption the pictures in examples/ with the bundled model, keep se
 run: setup ## the service, with the model of .env or the default one
 	@$(python) REST.py
 
+caption: setup ## print the caption of FILE, a picture or a URL  [SERVER=http://localhost:7777]
+	@test -n "$(FILE)" || { echo "make caption FILE=PICTURE" >&2; exit 2; }
+	@$(python) -m services.client $(if $(SERVER),--server "$(SERVER)") "$(FILE)"
+
 test: setup ## the quick tests
 	$(python) -m pytest -m "not slow"
 
 test-slow: setup ## the tests that load a model of full size or take long
 	$(python) -m pytest -m slow
+
+test-browser: setup ## the page in a real Chromium; installs Debian's, as root or by sudo, where there is none
+	@command -v chromium >/dev/null || { $(as_root) apt-get update && $(as_root) apt-get install -y \
+		--no-install-recommends chromium fonts-noto-color-emoji; }
+	$(python) -m pytest tests/browser
 
 check: setup ## style, types, import rules
 	.venv/bin/ruff check

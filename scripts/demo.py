@@ -105,7 +105,7 @@ def run(once: bool) -> int:
     settings = Settings.from_env()
     check_port_is_free(settings.port)
     base_url = f"http://127.0.0.1:{settings.port}"
-    environment = {**os.environ, "MODEL": "demo", "IMAGE_ROOTS": str(EXAMPLES)}
+    environment = {**os.environ, "MODEL": "demo", "MODELS": "demo", "IMAGE_ROOTS": str(EXAMPLES)}
     if once:
         environment["LOG_LEVEL"] = "warning"
     server = subprocess.Popen([sys.executable, str(CHECKOUT / "REST.py")], env=environment)
