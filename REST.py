@@ -7,6 +7,7 @@
 import logging
 import os
 import sys
+import threading
 from functools import partial
 
 from config.env_file import export_library_settings
@@ -27,6 +28,9 @@ from services.images.policy import UrlPolicy
 from services.images.source import SourceReader
 from services.pipeline import Pipeline
 from services.web import app as web
+from services.web.keys import KeysFileError, read_keys
+from services.web.logs import begin_logging
+from services.web.models import ServedModel
 from services.web.options import WebOptions
 
 STOP_MARGIN_S = 1.0  # between the last refusal and the end of the process, so that the answers get out
@@ -37,11 +41,11 @@ logger = logging.getLogger(__name__)
 def create_app() -> web.Application:
     """The application on the settings of the environment; its model begins to load.
 
-    Raises SettingsError, and MapFileError for a broken emoji map.
+    Raises SettingsError, MapFileError for a broken emoji map, and KeysFileError for a broken file of API keys.
     """
     export_library_settings(ENV_FILE)
     settings = Settings.from_env()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_logging(settings.log_format)
     for ours in (__name__, "services"):  # libraries keep to warnings
         logging.getLogger(ours).setLevel(settings.log_level.upper())
     for warning in settings.warnings:
@@ -49,10 +53,14 @@ def create_app() -> web.Application:
     if settings.offline:  # before the device's thread imports the libraries that read the last two
         os.environ.update(OFFLINE="true", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     batcher = Batcher(
-        [_loader(settings, device) for device in settings.devices],
+        {
+            model: [_loader(settings, model, device) for device in settings.devices]
+            for model in settings.served_models
+        },
         settings.queue_capacity,
         settings.max_batch,
         settings.model_call_timeout_s,
+        settings.model_idle_s,
     )
     emoji_maps, refresher = open_map(
         settings.emoji_map, _map_url(settings), default_cache_folder(), _fetch_map, settings.emoji_map_refresh_s
@@ -61,6 +69,8 @@ def create_app() -> web.Application:
 
     def begin_drain() -> None:
         application.extensions["drain"].set()
+        if refresher:
+            refresher.stop()
         batcher.stop(settings.drain_s + settings.grace_s - STOP_MARGIN_S)
 
     application.extensions["begin_drain"] = begin_drain
@@ -71,12 +81,12 @@ def create_app() -> web.Application:
     return application
 
 
-def _loader(settings: Settings, device: str) -> LoadCaptioner:
+def _loader(settings: Settings, model: str, device: str) -> LoadCaptioner:
     def load(report: ReportProgress) -> Captioner:
-        # here, in the device's thread: importing torch takes seconds in which /health should answer
+        # here, in the thread that loads: importing torch takes seconds in which /health should answer
         from services.captioning.engines import load_captioner
 
-        return load_captioner(settings.model, settings.engine, device, settings.precision, report)
+        return load_captioner(model, settings.engine, device, settings.precision, report)
 
     return load
 
@@ -89,11 +99,11 @@ def _map_url(settings: Settings) -> str:
     return settings.emoji_map_url or project_url
 
 
-def _fetch_map(url: str, etag: str) -> FetchedFile | None:
+def _fetch_map(url: str, etag: str, stopping: threading.Event) -> FetchedFile | None:
     # here, in the refresher's thread: importing requests takes time that a start does not have
     from services.emoji.sync import MapFetcher
 
-    return MapFetcher().fetch(url, etag)
+    return MapFetcher().fetch(url, etag, stopping)
 
 
 def _pipeline(settings: Settings, batcher: Batcher, emoji_maps: MapHolder) -> Pipeline:
@@ -123,15 +133,20 @@ def _web_options(settings: Settings) -> WebOptions:
         cors_origins=settings.cors_origins,
         max_image_bytes=settings.max_image_bytes,
         request_timeout_s=settings.request_timeout_s,
-        model=settings.model,
-        short_name=short_name(settings.model),
+        api_keys=read_keys(settings.api_keys_file) if settings.api_keys_file else None,
+        rate_limit=settings.rate_limit,
+        trusted_proxies=settings.trusted_proxies,
+        models=tuple(ServedModel(model, short_name(model)) for model in settings.served_models),
     )
 
 
 def main() -> None:
     try:
-        load_map_file(Settings.from_env().emoji_map)  # here already, for a plain message
-    except (SettingsError, MapFileError) as error:
+        settings = Settings.from_env()
+        load_map_file(settings.emoji_map)  # here already, for a plain message
+        if settings.api_keys_file:
+            read_keys(settings.api_keys_file)
+    except (SettingsError, MapFileError, KeysFileError) as error:
         sys.exit(str(error))
     os.chdir(CHECKOUT)
     os.execv(

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -22,22 +23,45 @@ except SettingsError as error:
 
 _RUNNING = _settings.max_batch * len(_settings.devices)  # pictures with the models at once
 _RESERVE = 16  # threads for /health, and for saying no
+_SLOW = 64  # threads for clients that drip their requests; each holds one until it is given up
+_OWN_FILES = 100  # open in the process itself: modules, weights, logs
+
+
+def _connections(wanted: int) -> int:
+    """How many the process may have, once its limit of open files is raised as far as needed and allowed.
+
+    gunicorn's worker ends when it cannot open one more; what is over the number waits outside.
+    """
+    files = 2 * wanted + _OWN_FILES  # a connection, and the one to the URL that it names
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, (soft - _OWN_FILES) // 2)
+
 
 chdir = str(CHECKOUT)  # REST.py is found from anywhere
 bind = f"{_settings.host}:{_settings.port}"
 workers = 1  # each worker would load the weights again
 worker_class = "services.web.gunicorn_worker.JsonThreadWorker"
 # gunicorn itself never refuses; with fewer threads than places in the queue, /health would wait with the rest
-threads = _settings.queue_capacity + _RUNNING + _RESERVE
+threads = _settings.queue_capacity * len(_settings.served_models) + _RUNNING + _RESERVE + _SLOW
+worker_connections = _connections(threads + 1000)  # some are kept open between two requests
 preload_app = False  # a model loaded before the fork cannot use CUDA
 timeout = 120  # of the worker's event loop, not of requests: they have their own deadline
 graceful_timeout = math.ceil(_settings.grace_s)
 keepalive = 5  # seconds that an idle connection stays open for its next request
+limit_request_fields = 100  # and each header of 8190 bytes at most
 limit_request_line = 8190  # the most gunicorn allows: image URLs in a query can be long
+# gunicorn would believe such headers of everybody on this machine; services/web/proxies.py decides who is believed
+forwarded_allow_ips = ""
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the heartbeat must not wait for a disk
 control_socket_disable = True  # one way in is enough
 errorlog = "-"
-loglevel = _settings.log_level
+if _settings.log_format == "json":
+    logger_class = "services.web.logs.GunicornJsonLogger"
+# below info, gunicorn quotes what it received, keys and all
+loglevel = "info" if _settings.log_level == "debug" else _settings.log_level
 
 
 def when_ready(server: Any) -> None:

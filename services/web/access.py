@@ -8,9 +8,11 @@ from flask import Flask, Response
 from services.errors import CaptioningError
 from services.web.request import current_request
 
-_THIS_MACHINE = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_THIS_MACHINE = re.compile(r"(localhost\.?|127\.0\.0\.1|\[::1\])(:[0-9]{0,5})?", re.IGNORECASE)
 
-_REQUEST_HEADERS = "Authorization, Content-Type, X-Request-ID, X-Request-Timeout"
+AS_IT_CAME = "werkzeug.proxy_fix.orig"  # in the environ: what a trusted proxy's word has replaced
+
+_REQUEST_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-ID, X-Request-Timeout"
 _READABLE_HEADERS = "Retry-After, X-Request-ID"
 _PREFLIGHT_GOOD_FOR_S = 3600
 
@@ -23,8 +25,10 @@ class HostNotAllowed(CaptioningError):
 def register_access(app: Flask, private: bool, cors_origins: Sequence[str]) -> None:
     @app.before_request
     def check_host() -> None:
-        # A page of an attacker's whose host name is made to point here (DNS rebinding) still sends that name.
-        if private and not _THIS_MACHINE.fullmatch(current_request().headers.get("Host", "")):
+        # A page of an attacker's whose host name is made to point here (DNS rebinding) still sends that name. It
+        # can send X-Forwarded-Host too, so what counts is Host as it came.
+        environ = current_request().environ
+        if private and not _THIS_MACHINE.fullmatch(environ.get(AS_IT_CAME, environ).get("HTTP_HOST") or ""):
             raise HostNotAllowed
 
     @app.before_request

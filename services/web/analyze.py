@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from services.errors import ConflictingInput
 from services.pipeline import FileSource, ImageSource, UrlSource
 from services.web.decoding import read_decoding
 from services.web.doorway import Doorway
@@ -31,8 +32,11 @@ def analyze_routes(doorway: Doorway) -> Blueprint:
         return answer(_read_query("file_path", FileSource))
 
     def answer(inputs: Inputs) -> Response:
-        models = [doorway.models.get(name) for name in inputs.models] or [doorway.models.default]
-        analysis = doorway.analyze(inputs.source, read_decoding(inputs.options, models[0].name))
+        model, *others = {doorway.models.get(name): None for name in inputs.models or [""]}
+        if others:
+            raise ConflictingInput("Cannot provide model more than once")
+        decoding = read_decoding(inputs.options, model.name, [served.name for served in doorway.models])
+        analysis = doorway.analyze(inputs.source, decoding, model)
         return as_json(analysis_body(doorway.options.service_name, analysis, current_request().seconds))
 
     return routes

@@ -1,6 +1,7 @@
 """The Flask application: routes, and what every request and every answer has in common."""
 
 import logging
+import re
 from threading import Event
 from urllib.parse import quote
 
@@ -10,15 +11,23 @@ from services.pipeline import Pipeline
 from services.web.access import register_access
 from services.web.analyze import analyze_routes
 from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
+from services.web.callers import register_callers
 from services.web.compat.doors import register_compat_doors
+from services.web.docs_page import docs_routes
 from services.web.doorway import Doorway
 from services.web.failures import register_failures
 from services.web.health import health_routes
-from services.web.models import ServedModel, ServedModels
+from services.web.metrics import register_metrics
+from services.web.models import ServedModels
 from services.web.options import WebOptions
+from services.web.page import page_routes
+from services.web.proxies import TrustedProxies
 from services.web.request import ApiRequest, current_request
+from services.web.security_headers import SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
+
+MAX_LOGGED_PATH = 200  # characters; ours are shorter
 
 Application = Flask
 
@@ -39,12 +48,17 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
     app.extensions["begin_drain"] = drain.set
     app.config["DRAIN_SECONDS"] = 0.0
     _register_common(app, drain)
+    register_metrics(app, pipeline)
     register_access(app, options.private, options.cors_origins)
-    models = ServedModels([ServedModel(options.model, options.short_name)])
-    doorway = app.extensions["doorway"] = Doorway(options, pipeline, models, drain)
+    register_callers(app, options.api_keys, options.rate_limit)
+    doorway = app.extensions["doorway"] = Doorway(options, pipeline, ServedModels(options.models), drain)
     register_failures(app, options, shapes=register_compat_doors(app, doorway))
     app.register_blueprint(analyze_routes(doorway))
     app.register_blueprint(health_routes(options, pipeline, drain))
+    if options.trusted_proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, options.trusted_proxies)  # type: ignore[method-assign]
+    app.register_blueprint(page_routes(options, pipeline))
+    app.register_blueprint(docs_routes(options))
     return app
 
 
@@ -59,16 +73,36 @@ def _register_common(app: Flask, drain: Event) -> None:
         request = current_request()
         request.discard_rest()
         response.headers["X-Request-ID"] = request.id
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
         if drain.is_set():
             response.headers["Connection"] = "close"
-        # Without the query, which may hold secrets; quoted, so that nobody can write log lines of his own.
         logger.info(
-            "%s %s %s %d %.0f ms %s",
+            "%s %s %s %s %d %.0f ms %s",
             request.id,
+            request.remote_addr,
             request.method,
-            quote(request.path),
+            _for_the_log(request.path),
             response.status_code,
             request.seconds * 1000,
             request.outcome,
+            extra={
+                "fields": {
+                    "remote": request.remote_addr,
+                    "method": request.method,
+                    "path": _for_the_log(request.path),
+                    "status": response.status_code,
+                    "seconds": round(request.seconds, 6),
+                    "outcome": request.outcome,
+                }
+            },
         )
         return response
+
+
+def _for_the_log(path: str) -> str:
+    """A path without the secrets that may be in it: some clients append a URL, or a whole data: URI. The query,
+    which may hold more of them, is not logged at all. Quoted, so that nobody can write log lines of his own.
+    """
+    shown = re.sub("(?is)//[^/]*@|data:.*", "***", path)
+    return quote(shown[:MAX_LOGGED_PATH], safe="/*") + ("..." if len(shown) > MAX_LOGGED_PATH else "")

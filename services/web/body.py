@@ -106,7 +106,8 @@ def _form(request: ApiRequest, content: bytes) -> Body:
     except UnicodeDecodeError:
         # No form, but a picture: `curl --data-binary` says "form" for whatever it sends.
         return Body(pictures=[(RAW_BODY, content)])
-    if len(content) > MAX_FORM_TEXT_BYTES:  # werkzeug heeds its own limit in multipart forms alone
+    # werkzeug heeds its own limits in multipart forms alone
+    if len(content) > MAX_FORM_TEXT_BYTES or content.count(b"&") >= MAX_FORM_PARTS:
         raise RequestEntityTooLarge
     return Body(
         texts=[(name, text) for name in TEXT_FIELDS for text in request.form.getlist(name)],

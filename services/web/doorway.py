@@ -6,7 +6,7 @@ from threading import Event
 from services.errors import Overloaded
 from services.pipeline import Analysis, DecodingOptions, ImageSource, Pipeline
 from services.web.inputs import read_timeout_s
-from services.web.models import ServedModels
+from services.web.models import ServedModel, ServedModels
 from services.web.options import WebOptions
 from services.web.request import current_request
 
@@ -22,23 +22,37 @@ class Doorway:
     models: ServedModels
     drain: Event  # set: the service is stopping
 
-    def check_admitting(self) -> None:
-        """To be called before the body is read. Raises Overloaded and ModelNotReady."""
+    def check_admitting(self, model: ServedModel | None = None) -> None:
+        """To be called before the body is read; without a model where that says which is asked for.
+
+        Raises Overloaded and ModelNotReady.
+        """
         if self.drain.is_set():
             raise Overloaded("The service is stopping", retry_after_s=RETRY_ELSEWHERE_S)
-        self.pipeline.check_admitting()
+        self.pipeline.check_admitting(model.name if model else None)
 
-    def analyze(self, source: ImageSource, decoding: DecodingOptions | None = None) -> Analysis:
-        """One picture of the current request, within what is left of that request's time.
+    def analyze(
+        self, source: ImageSource, decoding: DecodingOptions | None = None, model: ServedModel | None = None
+    ) -> Analysis:
+        """One picture of the current request, within what is left of that request's time; by the default model
+        unless another one is given.
 
         Raises InvalidParameter for its X-Request-Timeout, and what Pipeline.analyze raises.
         """
         request = current_request()
         timeout_s = read_timeout_s(request, self.options.request_timeout_s)
         return self.pipeline.analyze(
-            source, timeout_s, spent_s=request.seconds, options=decoding, client_left=request.client_left
+            source,
+            timeout_s,
+            spent_s=request.seconds,
+            options=decoding,
+            client_left=request.client_left,
+            model=(model or self.models.default).name,
+            timed=request.timed,
         )
 
-    def caption(self, source: ImageSource, decoding: DecodingOptions | None = None) -> str:
+    def caption(
+        self, source: ImageSource, decoding: DecodingOptions | None = None, model: ServedModel | None = None
+    ) -> str:
         """The likeliest caption; raises what `analyze` does."""
-        return self.analyze(source, decoding).predictions[0].caption.text
+        return self.analyze(source, decoding, model).predictions[0].caption.text

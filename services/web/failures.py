@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from services.errors import CaptioningError
 from services.web.body import MAX_FORM_PARTS, MAX_FORM_TEXT_BYTES
+from services.web.callers import Unauthorized
 from services.web.options import WebOptions
 from services.web.request import ApiRequest, current_request
 from services.web.responses import as_json, code_and_status, error_body
@@ -43,7 +44,7 @@ def register_failures(app: Flask, options: WebOptions, shapes: Mapping[str, Erro
             cause = getattr(exc, "original_exception", None) or exc
             logger.error("request %s failed", request.id, exc_info=cause)
         message = _message(exc, request, options.max_image_bytes)
-        shape = shapes.get(_blueprint(exc, request))
+        shape = shapes.get(_blueprint(request))
         if shape:
             body, status = shape(Failure(exc, request.outcome, status, message))
         else:
@@ -53,13 +54,16 @@ def register_failures(app: Flask, options: WebOptions, shapes: Mapping[str, Erro
             response.headers["Retry-After"] = str(exc.retry_after_s)
         if isinstance(exc, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(_methods(exc))
+        if isinstance(exc, Unauthorized):
+            response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
 
-def _blueprint(exc: Exception, request: ApiRequest) -> str:
+def _blueprint(request: ApiRequest) -> str:
     """The name of the one whose route was meant; "" for a path that is no route."""
-    if isinstance(exc, MethodNotAllowed):  # Flask has found no route then, but the path has one
-        routes, methods = current_app.create_url_adapter(request), _methods(exc)
+    wrong = request.routing_exception
+    if isinstance(wrong, MethodNotAllowed):  # Flask has found no route then, but the path has one
+        routes, methods = current_app.create_url_adapter(request), _methods(wrong)
         if routes and methods:
             endpoint: str = routes.match(method=methods[0])[0]
             return endpoint.partition(".")[0]
@@ -71,7 +75,7 @@ def _message(exc: Exception, request: ApiRequest, max_image_bytes: int) -> str:
         case CaptioningError():
             text = exc.message
         case NotFound():
-            text = f"There is no {request.path} here; / lists what there is"
+            text = f"There is no {request.path} here; {request.root_path}/ lists what there is"
         case MethodNotAllowed():
             text = f"{request.method} is not allowed for {request.path}; allowed: {', '.join(_methods(exc))}"
         case RequestEntityTooLarge():

@@ -1,19 +1,30 @@
 """gunicorn's threaded worker: patient for so long, draining before it leaves, and speaking JSON."""
 
 import json
+import selectors
 import socket
 import threading
 import time
 import uuid
+from functools import partial
 from typing import Any
 
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
+from gunicorn.http.errors import (
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+)
 from gunicorn.workers.gthread import ThreadWorker
 
+from services.web.security_headers import SECURITY_HEADERS
 from services.web.slow_clients import PatientSocket, ReadTimeout
 
 # What is raised before there is a request -> code and status, the first that fits.
 _REJECTIONS: dict[type[Exception], tuple[str, str]] = {
+    InvalidResponseHeader: ("internal_error", "500 Internal Server Error"),
+    InvalidResponseHeaderName: ("internal_error", "500 Internal Server Error"),
     LimitRequestLine: ("uri_too_long", "414 URI Too Long"),
     LimitRequestHeaders: ("headers_too_large", "431 Request Header Fields Too Large"),
     ReadTimeout: ("request_timeout", "408 Request Timeout"),
@@ -48,6 +59,9 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         timer.start()
 
     def enqueue_req(self, conn: Any) -> None:
+        if not conn.initialized and not conn.data_ready:
+            self._await_first_byte(conn)
+            return
         if not conn.initialized and not hasattr(conn, "patient"):
             initialize = conn.init
 
@@ -58,6 +72,13 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
 
             conn.init = init_patiently
         super().enqueue_req(conn)
+
+    def _await_first_byte(self, conn: Any) -> None:
+        """In the event loop, which has room for many; gunicorn would let a silent connection hold a thread."""
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: Any) -> Any:
         if conn.initialized:  # a kept connection with its next request
@@ -73,13 +94,16 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application; gunicorn then closes the connection."""
         code, status = next(answer for kind, answer in _REJECTIONS.items() if isinstance(exc, kind))
+        self.wsgi.extensions["metrics"].count_rejected(code)
         request_id = uuid.uuid4().hex
         message = str(exc) or status
         if code == "internal_error":
             self.log.error("request %s failed before it was one", request_id, exc_info=exc)
             message = f"This is a fault of the service; its log explains it under the request id {request_id}"
         else:
-            self.log.warning("%s rejected before it was a request: %s", request_id, exc)
+            # only what kind of error: its text quotes the request, and whatever secret that holds
+            who = addr[0] if isinstance(addr, tuple) else addr
+            self.log.warning("%s %s rejected before it was a request: %s", request_id, who, type(exc).__name__)
         body = {
             "service": self.wsgi.config["SERVICE_NAME"],
             "status": "error",
@@ -88,11 +112,15 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
             "metadata": {"processing_time": 0.0},
         }
         content = json.dumps(body).encode()
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(content)}\r\nX-Request-ID: {request_id}\r\nConnection: close\r\n\r\n"
-        )
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            "X-Request-ID": request_id,
+            "Connection": "close",
+            **SECURITY_HEADERS,
+        }
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         try:
-            client.sendall(head.encode() + content)
+            client.sendall("\r\n".join(lines).encode() + content)
         except OSError:
             self.log.debug("The client was gone before its rejection")

@@ -4,15 +4,13 @@ import time
 from threading import Event
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
-from services.pipeline import BatcherState, ModelStatus, Pipeline
+from services.pipeline import BatcherState, ModelState, ModelStatus, Pipeline
 from services.web.options import WebOptions
 from services.web.responses import as_json
 
-_STATUS = {ModelStatus.LOADING: "starting", ModelStatus.LOADED: "healthy", ModelStatus.FAILED: "unhealthy"}
-
-_METHODS = {"GET", "POST"}  # the others come with these by themselves
+UNHEALTHY = "unhealthy"
 
 
 def health_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blueprint:
@@ -24,8 +22,8 @@ def health_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blue
         state = pipeline.state
         emojis = pipeline.map_in_use
         body = {
-            "status": _STATUS[state.status],
-            **_model(state, options.model),
+            "status": status_of(state),
+            **_model(state),
             "queue": {"depth": state.queue_depth, "capacity": state.queue_capacity},
             "emoji_map": {
                 "source": emojis.emoji_map.source,
@@ -36,7 +34,7 @@ def health_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blue
             },
             "uptime_seconds": round(time.monotonic() - started, 3),
         }
-        return as_json(body, 503 if state.status is ModelStatus.FAILED else 200)
+        return as_json(body, 503 if body["status"] == UNHEALTHY else 200)
 
     @routes.get("/ready")
     @routes.get("/v2/health/ready")
@@ -48,32 +46,42 @@ def health_routes(options: WebOptions, pipeline: Pipeline, drain: Event) -> Blue
     def live() -> Response:
         return as_json({"live": True})
 
-    @routes.get("/")
-    def index() -> Response:
-        body = {"service": options.service_name, "status": _STATUS[pipeline.state.status], "routes": _routes()}
-        return as_json(body)
-
     return routes
 
 
-def _routes() -> list[str]:
-    rules = current_app.url_map.iter_rules()
-    return sorted(f"{rule.rule} {'|'.join(sorted(_METHODS & (rule.methods or set())))}" for rule in rules)
+def status_of(state: BatcherState) -> str:
+    """healthy, starting or unhealthy: whether the process can do its work, or will be able to."""
+    model = _speaker(state)
+    if model.status is ModelStatus.FAILED:
+        return UNHEALTHY
+    return "starting" if _is_starting(model) else "healthy"
 
 
-def _model(state: BatcherState, configured: str) -> dict[str, Any]:
+def _speaker(state: BatcherState) -> ModelState:
+    """Whose state is the service's: the default model's, or where that failed that of the next that did not."""
+    return next((model for model in state.models.values() if model.status is not ModelStatus.FAILED), state)
+
+
+def _is_starting(model: ModelState) -> bool:
+    """Whether it is loading for the first time: what is loaded anew takes requests, which wait for it."""
+    return model.status is ModelStatus.LOADING and not model.info
+
+
+def _model(state: BatcherState) -> dict[str, Any]:
     info, progress = state.info, state.progress
     model: dict[str, Any] = {
         "model_status": state.status.value,
-        "model": info.model if info else configured,
+        "model": next(iter(state.models)),
         "device": info.device if info else None,
         "device_reason": info.device_reason if info else None,
         "precision": info.precision if info else None,
         "engine": info.engine if info else None,
     }
-    if state.error:  # also while other devices work: it says why one of them does not
-        model["error"] = state.error
-    if state.status is ModelStatus.LOADING:
+    if len(state.models) > 1:
+        model["models"] = {name: one.status.value for name, one in state.models.items()}
+    if error := _error(state):  # also while other devices or models work: it says why one does not
+        model["error"] = error
+    if any(one.status is ModelStatus.LOADING for one in state.models.values()):
         model["load_progress"] = round(progress.fraction, 3) if progress else 0.0
         if progress and progress.total_bytes:
             model["load_bytes"] = progress.n_bytes
@@ -81,12 +89,19 @@ def _model(state: BatcherState, configured: str) -> dict[str, Any]:
     return model
 
 
+def _error(state: BatcherState) -> str | None:
+    if len(state.models) == 1:
+        return state.error
+    return "; ".join(f"{name}: {one.error}" for name, one in state.models.items() if one.error) or None
+
+
 def _why_not_ready(state: BatcherState, stopping: bool) -> str:
     """Empty when a request would be admitted now."""
+    model = _speaker(state)
     if stopping:
         return "the service is stopping"
-    if state.status is ModelStatus.LOADING:
+    if _is_starting(model):
         return "the model is loading"
-    if state.status is ModelStatus.FAILED:
+    if model.status is ModelStatus.FAILED:
         return "the model could not be loaded"
-    return "" if state.admitting else "the queue is full"
+    return "" if model.admitting else "the queue is full"

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 
+from services.web.keys import ApiKeys
+from services.web.models import ServedModel
+from services.web.proxies import Network
+
 
 @dataclass(frozen=True)
 class WebOptions:
     service_name: str  # `service` in every answer
-    model: str  # the one that is served, as in MODEL; known before it is loaded
-    short_name: str  # of that model, without a slash
+    models: tuple[ServedModel, ...]  # those that are served, the default one first; known before they are loaded
     private: bool  # whether requests for other host names than this machine's are refused
     cors_origins: tuple[str, ...]  # ("*",), or the origins whose pages may call; empty: none but our own
     max_image_bytes: int
     request_timeout_s: float
+    api_keys: ApiKeys | None = None  # None: nobody needs one
+    rate_limit: str = ""  # of one caller, like "60/minute"; "" for none
+    trusted_proxies: tuple[Network, ...] = ()  # whose X-Forwarded-* headers are believed

@@ -18,7 +18,10 @@ _DISCARD_S = 10.0
 
 
 class ApiRequest(flask.Request):
-    """`id`: the client's X-Request-ID, or a fresh one. `outcome`: "ok", or the code of the error answered."""
+    """`id`: the client's X-Request-ID, or a fresh one. `outcome`: "ok", or the code of the error answered.
+
+    `stages`: what its pictures' time was spent on, in order: (one of the pipeline's STAGES, seconds).
+    """
 
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
@@ -26,11 +29,15 @@ class ApiRequest(flask.Request):
         sent = self.headers.get("X-Request-ID", "")
         self.id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         self.outcome = "ok"
+        self.stages: list[tuple[str, float]] = []
 
     @property
     def seconds(self) -> float:
         """Since the request arrived: since its headers were there, and before its body is read."""
         return time.monotonic() - self._arrived
+
+    def timed(self, stage: str, seconds: float) -> None:
+        self.stages.append((stage, seconds))
 
     def make_form_data_parser(self) -> FormDataParser:
         parser = super().make_form_data_parser()

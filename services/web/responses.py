@@ -10,6 +10,7 @@ from werkzeug import exceptions as http
 from services import errors
 from services.pipeline import Analysis, Prediction
 from services.web.access import HostNotAllowed
+from services.web.callers import RateLimited, Unauthorized
 from services.web.slow_clients import ReadTimeout
 
 FRAMEWORK = "BLIP2 (Bootstrapping Language-Image Pre-training v2)"  # what the clients of old expect to read
@@ -33,6 +34,8 @@ ERRORS: dict[type[BaseException], tuple[str, int]] = {
     errors.ModelNotReady: ("model_not_ready", 503),
     errors.DeadlineExceeded: ("deadline_exceeded", 504),
     HostNotAllowed: ("host_not_allowed", 403),
+    Unauthorized: ("unauthorized", 401),
+    RateLimited: ("rate_limited", 429),
     http.NotFound: ("not_found", 404),
     http.MethodNotAllowed: ("method_not_allowed", 405),
     http.RequestEntityTooLarge: ("too_large", 413),

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 import pytest
 from flask import Flask
 
+from services.web.security_headers import SECURITY_HEADERS
 from tests.fakes import make_app
 from tests.web.answers import body_of, failure
 
@@ -64,10 +65,12 @@ def test_preflight() -> None:
             "Allow": "GET, HEAD, OPTIONS, POST",
             "Access-Control-Allow-Origin": "*",
             "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS, POST",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-ID, X-Request-Timeout",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID, "
+            "X-Request-Timeout",
             "Access-Control-Max-Age": "3600",
             "Access-Control-Expose-Headers": "Retry-After, X-Request-ID",
             "X-Request-ID": fresh_id,
+            **SECURITY_HEADERS,
         },
     )
 
@@ -81,7 +84,11 @@ def test_options_where_no_other_page_may_call(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LocalHost:7777", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:7777"]
+    "host",
+    [
+        *("localhost", "LocalHost:7777", "localhost.", "localhost.:7777", "localhost:"),
+        *("127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:7777"),
+    ],
 )
 def test_private_answers_to_its_own_names(private: Flask, host: str) -> None:
     response = private.test_client().get("/v2/health/live", headers={"Host": host})
@@ -90,7 +97,12 @@ def test_private_answers_to_its_own_names(private: Flask, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.org", "evil.org:7777", "localhost.evil.org", "127.0.0.1.evil.org", "evil.org:127", "127.0.0.2", ""],
+    [
+        *("evil.org", "evil.org:7777", "localhost.evil.org", "127.0.0.1.evil.org", "evil.org:127", "localhost.."),
+        *("127.0.0.2", "", ".", ":7777", "::1", "[::2]", "[::1", "[::ffff:127.0.0.1]", "[::1].evil.org"),
+        *("localhost:7777:1", "localhost:x", "a@localhost", "localhost@evil.org", "localhost, evil.org"),
+        *("localhost/", "0.0.0.0"),
+    ],
 )
 @pytest.mark.parametrize(
     ("method", "path"),

@@ -27,13 +27,17 @@ FAR_TOO_MUCH = bytes(8_000_000)
 
 
 @contextmanager
-def serving(app: str = "tests.web.served:app()", threads: str = "4", **environ: str) -> Iterator[int]:
-    """gunicorn on a port of its own; gives that port."""
+def serving(
+    app: str = "tests.web.served:app()", threads: str = "4", config: str = "", **environ: str
+) -> Iterator[int]:
+    """gunicorn on a port of its own; gives that port. config: a file for it, else its own defaults."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         worker = ["--worker-class", "services.web.gunicorn_worker.JsonThreadWorker", "--threads", threads]
         quiet = ["--no-control-socket", "--log-level", "warning"]
-        gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}", *worker, *quiet]
+        configured = ["--config", config] if config else []
+        bind = ["--bind", f"fd://{listener.fileno()}"]
+        gunicorn = [sys.executable, "-m", "gunicorn", *configured, *bind, *worker, *quiet]
         server = subprocess.Popen(
             [*gunicorn, app],
             cwd=CHECKOUT,

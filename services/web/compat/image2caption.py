@@ -19,14 +19,14 @@ def image2caption_routes(doorway: Doorway) -> Blueprint:
 
     @routes.post("/image2caption/<path:model>")
     def caption(model: str) -> Response:
-        names = list(dict.fromkeys([DEFAULT_NAME, *(served.short_name for served in doorway.models)]))
+        names = list(dict.fromkeys([DEFAULT_NAME, *(one.short_name for one in doorway.models)]))
         try:
-            doorway.models.get(model.rstrip("/"))
+            served = doorway.models.get(model.rstrip("/"))
         except ModelNotConfigured:
             raise ModelNotConfigured(f"Not supported model {model}, please choose from {names}") from None
-        doorway.check_admitting()
+        doorway.check_admitting(served)
         data = required_upload(current_request(), "image", doorway.options.max_image_bytes)
-        return as_json({"caption": doorway.caption(BytesSource(data))})
+        return as_json({"caption": doorway.caption(BytesSource(data), model=served)})
 
     return routes
 

@@ -33,13 +33,13 @@ def inference_routes(doorway: Doorway) -> Blueprint:
     @routes.get("/<model>/ready")
     def ready(model: str) -> Response:
         served = doorway.models.get(model)
-        doorway.check_admitting()
+        doorway.check_admitting(served)
         return as_json({"name": served.short_name, "ready": True})
 
     @routes.post("/<model>/infer")
     def infer(model: str) -> Response:
         served = doorway.models.get(model)
-        doorway.check_admitting()
+        doorway.check_admitting(served)
         request = current_request()
         if BINARY in request.headers:
             raise BadRequest("Binary tensors are not read here: send the data as JSON (binary_data=False)")
@@ -48,7 +48,7 @@ def inference_routes(doorway: Doorway) -> Blueprint:
         if not image:
             raise NoInput(f'inputs must hold a tensor {{"name": "{IMAGE}", "data": ["https://…"], …}}')
         decoding = read_decoding([("prompt", prompt)], served.name)
-        caption = doorway.caption(picture_at(image, IMAGE), decoding)
+        caption = doorway.caption(picture_at(image, IMAGE), decoding, served)
         return as_json(_answer(served, caption, message.get("id")))
 
     return routes

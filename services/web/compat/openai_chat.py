@@ -43,7 +43,7 @@ def openai_routes(doorway: Doorway) -> Blueprint:
         model = doorway.models.get(text_in(message, "model"))
         pictures = _pictures(message)
         # Text beside a picture would be a question; no model that is served here answers questions.
-        content = "\n".join([doorway.caption(picture) for picture in pictures]) if pictures else NO_IMAGE
+        content = "\n".join([doorway.caption(picture, model=model) for picture in pictures]) or NO_IMAGE
         answer = _stream if message.get("stream") is True else _whole
         return answer(model.short_name, content)
 

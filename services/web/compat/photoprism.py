@@ -30,7 +30,7 @@ def photoprism_routes(doorway: Doorway) -> Blueprint:
     @routes.post("/caption/<name>/<version>")
     def caption(name: str, version: str) -> Response:
         model, pictures = read(name)
-        best = doorway.analyze(pictures[0]).predictions[0].caption
+        best = doorway.analyze(pictures[0], model=model).predictions[0].caption
         confidence = {} if best.confidence is None else {"confidence": round(best.confidence, 4)}
         return answer(model, {"caption": {"text": best.text, **confidence}})
 
@@ -42,7 +42,7 @@ def photoprism_routes(doorway: Doorway) -> Blueprint:
         nouns = doorway.pipeline.map_in_use.emoji_map.nouns
         found: dict[str, float] = {}
         for picture in pictures:
-            for noun, confidence in _labels(doorway.analyze(picture), nouns):
+            for noun, confidence in _labels(doorway.analyze(picture, model=model), nouns):
                 found[noun] = max(confidence, found.get(noun, 0.0))
         return answer(model, {"labels": [_label(noun, confidence) for noun, confidence in found.items()]})
 
