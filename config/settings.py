@@ -130,7 +130,7 @@ class Settings:
         "MAX_BATCH",
         8,
         whole_number(1, 64),
-        "How many pictures are captioned at once, where that many wait.",
+        "How many pictures are captioned at once, where that many wait; fewer where each gets several captions.",
         unit="pictures",
     )
     request_timeout_s: float = setting(

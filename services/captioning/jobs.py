@@ -91,18 +91,20 @@ class Place:
         return job.future
 
 
-def take_batch(jobs: deque[Job], most: int) -> list[Job]:
+def take_batch(jobs: deque[Job], max_captions: int) -> list[Job]:
     """Take the next batch out of `jobs`, which are one model's, in the order of their arrival.
 
     The oldest job decides which options the batch has, so that nobody waits for ever; those with equal
-    options join it, `most` in all, and the others keep their order. The abandoned are dropped.
+    options join it, and the others keep their order. The abandoned are dropped. A batch makes `max_captions`
+    captions at most, or those of one picture, so that many of each make no call of the model that takes minutes.
     """
     batch: list[Job] = []
     left: list[Job] = []
     for job in jobs:
         if job.abandoned:
             continue
-        joins = len(batch) < most and (not batch or job.options == batch[0].options)
+        each = job.options.num_captions if job.options else 1
+        joins = not batch or (job.options == batch[0].options and (len(batch) + 1) * each <= max_captions)
         (batch if joins else left).append(job)
     jobs.clear()
     jobs.extend(left)

@@ -56,6 +56,18 @@ def test_only_equal_options_share_a_batch_and_the_oldest_goes_first() -> None:
     assert echo.options == [BEAMS, GREEDY, BEAMS, GREEDY]
 
 
+def test_many_captions_of_a_picture_count_as_many() -> None:
+    echo = Echo()
+    few, many = DecodingOptions(num_captions=3, top_p=0.9), DecodingOptions(num_captions=10, top_p=0.9)
+    with (
+        running(echo, max_batch=8) as batcher,
+        queued(batcher, echo, *"abcde", options=[few] * 3 + [many] * 2) as futures,
+    ):
+        echo.go()
+        assert [text_of(future) for future in futures] == list("ABCDE")
+    assert echo.batches == [["FIRST"], ["A", "B"], ["C"], ["D"], ["E"]]
+
+
 def test_an_idle_device_takes_a_single_picture() -> None:
     echo = Echo()
     with running(echo, max_batch=64) as batcher, batcher.admit(), batcher.admit():  # two more may come
