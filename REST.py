@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from functools import partial
+from importlib.util import find_spec
 
 from config.env_file import export_library_settings
 from config.models import short_name
@@ -45,6 +46,7 @@ def create_app() -> web.Application:
     """
     export_library_settings(ENV_FILE)
     settings = Settings.from_env()
+    check_packages(settings)
     begin_logging(settings.log_format)
     for ours in (__name__, "services"):  # libraries keep to warnings
         logging.getLogger(ours).setLevel(settings.log_level.upper())
@@ -79,6 +81,13 @@ def create_app() -> web.Application:
     if refresher and settings.auto_update and not settings.offline:
         refresher.start()
     return application
+
+
+def check_packages(settings: Settings) -> None:
+    """Raises SettingsError where a setting needs packages that are an extra."""
+    if settings.tracing and not find_spec("opentelemetry"):
+        how = ".venv/bin/pip install -r requirements.tracing.txt"
+        raise SettingsError((f"TRACING=true needs packages that are not installed; run: {how}",))
 
 
 def _loader(settings: Settings, model: str, device: str) -> LoadCaptioner:
@@ -135,6 +144,7 @@ def _web_options(settings: Settings) -> WebOptions:
         request_timeout_s=settings.request_timeout_s,
         api_keys=read_keys(settings.api_keys_file) if settings.api_keys_file else None,
         rate_limit=settings.rate_limit,
+        tracing=settings.tracing,
         trusted_proxies=settings.trusted_proxies,
         models=tuple(ServedModel(model, short_name(model)) for model in settings.served_models),
     )
@@ -143,6 +153,7 @@ def _web_options(settings: Settings) -> WebOptions:
 def main() -> None:
     try:
         settings = Settings.from_env()
+        check_packages(settings)
         load_map_file(settings.emoji_map)  # here already, for a plain message
         if settings.api_keys_file:
             read_keys(settings.api_keys_file)

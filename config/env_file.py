@@ -42,7 +42,7 @@ _LIBRARY = (
     *("TORCH_*", "PYTORCH_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*"),
     *("OMP_*", "MKL_*", "KMP_*", "OPENBLAS_*"),
     *("*_PROXY", "*_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("GUNICORN_*", "FLASK_*"),
+    *("GUNICORN_*", "FLASK_*", "OTEL_*"),
 )
 
 

@@ -232,6 +232,13 @@ class Settings:
         kinds.one_of("text", "json"),
         "How they look: text for a terminal, or one JSON object a line for what collects logs.",
     )
+    tracing: bool = setting(
+        "TRACING",
+        False,
+        kinds.BOOLEAN,
+        "Send a trace of each request by OpenTelemetry (OTLP over HTTP); where to, its own OTEL_* say. Needs the "
+        "packages of requirements.tracing.txt.",
+    )
     emoji_map: Path = setting(  # noqa: RUF009 - setting() is a dataclass field
         "EMOJI_MAP",
         CHECKOUT / "emoji_map.yaml",

@@ -47,10 +47,11 @@ CLIENT_LOOK_S = 0.25  # between two looks whether a waiting client is still ther
 # file (uploads have none); decode: bytes to the model's picture, the wait for a slot included; queue: until a
 # device begins with its batch; caption: the model's call for the whole batch.
 STAGES = ("load", "fetch", "decode", "queue", "caption", "emoji")
-Timed = Callable[[str, float], None]  # is told a stage and its seconds, also where the stage ended in an error
+# is told a stage, when it began and when it ended, in time.monotonic(); also where it ended in an error
+Timed = Callable[[str, float, float], None]
 
 
-def not_timed(_stage: str, _seconds: float) -> None:
+def not_timed(_stage: str, _began_at: float, _ended_at: float) -> None:
     pass
 
 
@@ -168,8 +169,8 @@ class Pipeline:
             if options is None:
                 raise
             raise InvalidParameter(str(exc)) from exc  # the model cannot follow these options, and says why
-        timed("queue", max(0.0, answer.began_at - queued_at))  # an idle device may have begun already
-        timed("caption", answer.ended_at - answer.began_at)
+        timed("queue", min(queued_at, answer.began_at), answer.began_at)  # an idle device may have begun already
+        timed("caption", answer.began_at, answer.ended_at)
         return answer
 
     def _read(self, source: ImageSource, deadline: float) -> bytes:
@@ -204,7 +205,7 @@ def _timing(timed: Timed, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        timed(stage, time.monotonic() - started)
+        timed(stage, started, time.monotonic())
 
 
 def _wait_until(is_so: Callable[[float], bool], deadline: float, client_left: Callable[[], bool]) -> None:

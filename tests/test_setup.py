@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PYTHON = Path(sys.base_prefix) / "bin" / "python3.11"  # what the environment of these tests was made from
 # pip comes with Python; the others come with a CUDA build of torch and differ from build to build.
-NOT_LISTED = re.compile(r"pip$|nvidia-|cuda-|(pytorch-)?triton")
+NOT_LISTED = re.compile(r"pip$|nvidia-|cuda-|(pytorch-)?triton$")
 WITHOUT_DEPENDENCIES = {"salesforce-lavis", "fairscale"}  # as scripts/setup.sh installs them
 
 
@@ -45,9 +45,14 @@ def test_every_choice_is_in_the_tested_list() -> None:
     assert pins("requirements.txt").items() <= pins("requirements.installed.txt").items()
 
 
-@pytest.mark.parametrize("file", ["requirements.installed.txt", "requirements.dev.txt"])
-def test_a_tested_list_is_sorted(file: str) -> None:
-    assert list(pins(file)) == sorted(pins(file))
+def test_the_packages_for_traces_are_those_that_the_tests_have() -> None:
+    assert pins("requirements.tracing.txt").items() <= pins("requirements.dev.txt").items()
+
+
+@pytest.mark.parametrize("which", ["installed", "dev", "tracing"])
+def test_a_tested_list_is_sorted(which: str) -> None:
+    listed = list(pins(f"requirements.{which}.txt"))
+    assert listed == sorted(listed)
 
 
 def test_no_package_is_listed_twice() -> None:

@@ -24,6 +24,7 @@ from services.web.page import page_routes
 from services.web.proxies import TrustedProxies
 from services.web.request import ApiRequest, current_request
 from services.web.security_headers import SECURITY_HEADERS
+from services.web.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
     app.config["DRAIN_SECONDS"] = 0.0
     _register_common(app, drain)
     register_metrics(app, pipeline)
+    if options.tracing:
+        from services.web.traces import otlp_provider, register_traces  # of packages that are an extra
+
+        register_traces(app, otlp_provider())
     register_access(app, options.private, options.cors_origins)
     register_callers(app, options.api_keys, options.rate_limit)
     doorway = app.extensions["doorway"] = Doorway(options, pipeline, ServedModels(options.models), drain)
@@ -59,6 +64,7 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
         app.wsgi_app = TrustedProxies(app.wsgi_app, options.trusted_proxies)  # type: ignore[method-assign]
     app.register_blueprint(page_routes(options, pipeline))
     app.register_blueprint(docs_routes(options))
+    app.wsgi_app = Turns(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

@@ -48,8 +48,8 @@ class Metrics:
         route = request.url_rule.rule if request.url_rule else NO_ROUTE
         self._requests.labels(route, request.outcome).inc()
         self._request_s.labels(route).observe(request.seconds)
-        for stage, seconds in request.stages:
-            self._stage_s.labels(stage).observe(seconds)
+        for stage in request.stages:
+            self._stage_s.labels(stage.name).observe(stage.seconds)
 
     def count_rejected(self, code: str) -> None:
         """What the server's parser answered by itself, since it never became a request."""
@@ -127,8 +127,9 @@ def register_metrics(app: Flask, pipeline: Pipeline) -> None:
 def server_timing(request: ApiRequest) -> str:
     """Milliseconds by stage, those of several pictures added up. https://www.w3.org/TR/server-timing/"""
     totals: dict[str, float] = {}
-    for stage, seconds in [*request.stages, ("total", request.seconds)]:
-        totals[stage] = totals.get(stage, 0.0) + seconds
+    for stage in request.stages:
+        totals[stage.name] = totals.get(stage.name, 0.0) + stage.seconds
+    totals["total"] = request.seconds
     return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in totals.items())
 
 

@@ -17,4 +17,5 @@ class WebOptions:
     request_timeout_s: float
     api_keys: ApiKeys | None = None  # None: nobody needs one
     rate_limit: str = ""  # of one caller, like "60/minute"; "" for none
+    tracing: bool = False  # whether each request's trace is sent
     trusted_proxies: tuple[Network, ...] = ()  # whose X-Forwarded-* headers are believed

@@ -5,7 +5,7 @@ import re
 import socket
 import time
 import uuid
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import flask
 from werkzeug.formparser import FormDataParser
@@ -17,27 +17,37 @@ _DISCARD_BYTES = 64 * 1024
 _DISCARD_S = 10.0
 
 
+class Stage(NamedTuple):
+    name: str  # one of the pipeline's STAGES
+    began_at: float  # in time.monotonic()
+    ended_at: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_at - self.began_at
+
+
 class ApiRequest(flask.Request):
     """`id`: the client's X-Request-ID, or a fresh one. `outcome`: "ok", or the code of the error answered.
 
-    `stages`: what its pictures' time was spent on, in order: (one of the pipeline's STAGES, seconds).
+    `stages`: what its pictures' time was spent on, in order.
     """
 
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
-        self._arrived = time.monotonic()
+        self.arrived_at = time.monotonic()
         sent = self.headers.get("X-Request-ID", "")
         self.id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         self.outcome = "ok"
-        self.stages: list[tuple[str, float]] = []
+        self.stages: list[Stage] = []
 
     @property
     def seconds(self) -> float:
         """Since the request arrived: since its headers were there, and before its body is read."""
-        return time.monotonic() - self._arrived
+        return time.monotonic() - self.arrived_at
 
-    def timed(self, stage: str, seconds: float) -> None:
-        self.stages.append((stage, seconds))
+    def timed(self, stage: str, began_at: float, ended_at: float) -> None:
+        self.stages.append(Stage(stage, began_at, ended_at))
 
     def make_form_data_parser(self) -> FormDataParser:
         parser = super().make_form_data_parser()

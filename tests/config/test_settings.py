@@ -43,6 +43,7 @@ DEFAULTS = {
     "grace_s": 25.0,
     "log_level": "info",
     "log_format": "text",
+    "tracing": False,
     "emoji_map": CHECKOUT / "emoji_map.yaml",
     "emoji_map_url": "",
     "emoji_map_github": "",
