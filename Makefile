@@ -1,6 +1,6 @@
 # What a person types; .ci/run types the same. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run caption test test-slow test-browser check bench clean
+.PHONY: help setup demo run caption test test-slow test-browser test-metrics check bench clean
 python := .venv/bin/python
 as_root = $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -30,6 +30,16 @@ test-browser: setup ## the page in a real Chromium; installs Debian's, as root o
 	@command -v chromium >/dev/null || { $(as_root) apt-get update && $(as_root) apt-get install -y \
 		--no-install-recommends chromium fonts-noto-color-emoji; }
 	$(python) -m pytest tests/browser
+
+test-metrics: setup ## /metrics, the dashboard and the alerts by Prometheus' own promtool; installs Debian's likewise
+	@command -v promtool >/dev/null || { $(as_root) apt-get update && $(as_root) apt-get install -y \
+		--no-install-recommends prometheus; }
+	$(python) -m pytest tests/web/test_metrics.py
+
+test-container: setup ## build the image and run it, by Docker, or as root by podman; many minutes the first time
+	@command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || \
+		{ $(as_root) apt-get update && $(as_root) apt-get install -y --no-install-recommends docker-compose; }
+	TORCH_INDEX="$(TORCH_INDEX)" $(python) -m pytest tests/deploy/in_a_container.py
 
 check: setup ## style, types, import rules
 	.venv/bin/ruff check

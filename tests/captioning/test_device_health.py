@@ -42,10 +42,13 @@ def test_a_cpu_is_never_lost() -> None:
 class Broken:
     """A vision encoder, and a model of LAVIS."""
 
+    prompt_length = 4
+    text_decoder = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=512))
+
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         raise torch.AcceleratorError(FAULT)
 
-    def generate(self, samples: dict[str, torch.Tensor]) -> list[str]:
+    def generate(self, samples: dict[str, torch.Tensor], **_options: float) -> list[str]:
         raise torch.AcceleratorError(FAULT)
 
 
