@@ -28,9 +28,8 @@ LOADING = """
 import sys, time
 from pathlib import Path
 from services.emoji.map_file import load_map
-from services.emoji.mapper import EmojiMapper
 started = time.process_time()
-EmojiMapper(load_map(Path(sys.argv[1])).entries)
+load_map(Path(sys.argv[1])).mapper
 print(time.process_time() - started)
 """
 
@@ -49,7 +48,7 @@ def memory_mib(path: Path) -> tuple[float, float]:
     """(what stays, the most while loading) of Python's memory; the list of all emojis counts too."""
     tracemalloc.start()
     loaded = load_map(path)
-    mapper = EmojiMapper(loaded.entries)
+    mapper = loaded.mapper
     stays, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert mapper
@@ -78,7 +77,7 @@ def main() -> None:
     if arguments.captions:
         captions = arguments.captions.read_text(encoding="utf-8").splitlines()
     figures = {
-        "caption_us": round(caption_us(EmojiMapper(loaded.entries), captions), 2),
+        "caption_us": round(caption_us(loaded.mapper, captions), 2),
         "load_ms": round(loading_ms(arguments.map), 1),
         "memory_mib": round(stays_mib, 2),
         "memory_while_loading_mib": round(most_mib, 2),

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--all", type=int, metavar="N", help="show the N most frequent words instead")
     arguments = parser.parse_args()
     captions = arguments.captions.read_text(encoding="utf-8").splitlines()
-    words = count_words(captions, EmojiMapper(load_map(MAP).entries))
+    words = count_words(captions, load_map(MAP).mapper)
     if arguments.all:
         words = words[: arguments.all]
     else:

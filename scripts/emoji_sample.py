@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200)
     arguments = parser.parse_args()
     captions = arguments.captions.read_text(encoding="utf-8").splitlines()
-    mappings = all_mappings(captions, EmojiMapper(load_map(MAP).entries))
+    mappings = all_mappings(captions, load_map(MAP).mapper)
     print("\n".join(table(random.Random(arguments.seed).sample(mappings, arguments.rows))))
     print(f"\n{arguments.rows} of {len(mappings)} mappings")
 

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from services.emoji.map_file import MapFileError, all_forms, load_map
 from services.emoji.map_reader import Entry, MapReader
-from services.emoji.mapper import MUTE, EmojiMapper, Segment
+from services.emoji.mapper import MUTE, Segment
 from services.emoji.words import STOP_WORDS
 
 BUNDLED_MAP = Path(__file__).parents[2] / "emoji_map.yaml"
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _map_lines(path: Path, captions: TextIO, answers: TextIO) -> None:
-    mapper = EmojiMapper(load_map(path).entries)
+    mapper = load_map(path).mapper
     for caption in captions:
         rows = [{"emoji": pair.emoji, "word": pair.word} for pair in mapper.map(caption)]
         print(json.dumps(rows, ensure_ascii=False), file=answers, flush=True)
@@ -70,7 +70,7 @@ def _check(path: Path) -> str:
 
 
 def _explain(path: Path, caption: str) -> Iterator[str]:
-    mapper = EmojiMapper(load_map(path).entries)
+    mapper = load_map(path).mapper
     forms = all_forms(MapReader(str(path)).read(path.read_bytes()).entries)
     given: set[tuple[str, ...]] = set()
     for segment in mapper.segments(caption):

@@ -20,8 +20,7 @@ class MapInUse:
     @classmethod
     def of(cls, emoji_map: EmojiMap, confirmed_at: float | None = None) -> Self:
         """`emoji_map`, made ready to answer; confirmed now unless told otherwise."""
-        mapper = EmojiMapper(emoji_map.entries)
-        return cls(emoji_map, mapper, time.time() if confirmed_at is None else confirmed_at)
+        return cls(emoji_map, emoji_map.mapper, time.time() if confirmed_at is None else confirmed_at)
 
     @property
     def age_s(self) -> float:

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from services.emoji.inflect import noun_forms, verb_forms
-from services.emoji.map_reader import MAX_BYTES, Entry, MapFileError, MapReader, WrittenMap
+from services.emoji.map_reader import MAX_BYTES, Entry, MapFileError, MapReader
 from services.emoji.mapper import EmojiMapper, EmojiPair
 
 __all__ = ["EmojiMap", "MapFileError", "load_map", "parse_map"]
@@ -31,6 +32,11 @@ class EmojiMap:
     nouns: Mapping[str, str] = field(default_factory=dict)  # each form of a noun -> the noun as it is written
     canaries: Mapping[str, tuple[EmojiPair, ...]] = field(default_factory=dict)  # caption -> all of its pairs
 
+    @cached_property
+    def mapper(self) -> EmojiMapper:
+        """Its mapper, made once: that takes as long as a thousand captions."""
+        return EmojiMapper(self.entries)
+
 
 def load_map(path: Path) -> EmojiMap:
     """Read, check and compile a map file. Raises `MapFileError`."""
@@ -49,8 +55,7 @@ def parse_map(content: bytes, source: str) -> EmojiMap:
     written = reader.read(content)
     forms = all_forms(written.entries)
     entries = {form: entry.emoji for form, entry in forms.items()}
-    _check_canaries(reader, written, entries)
-    return EmojiMap(
+    emoji_map = EmojiMap(
         version=written.version,
         entries=entries,
         source=source,
@@ -58,6 +63,12 @@ def parse_map(content: bytes, source: str) -> EmojiMap:
         nouns={form: entry.phrase for form, entry in forms.items() if entry.section == "nouns"},
         canaries={canary.caption: canary.pairs for canary in written.canaries},
     )
+    for canary in written.canaries:
+        pairs = tuple(emoji_map.mapper.map(canary.caption))
+        if pairs != canary.pairs:
+            said = " ".join(f"{pair.word} {pair.emoji}" for pair in pairs) or "nothing"
+            raise reader.error(canary.line, f"canary {canary.caption!r} gives {said}")
+    return emoji_map
 
 
 def all_forms(written: list[Entry]) -> dict[str, Entry]:
@@ -69,14 +80,3 @@ def all_forms(written: list[Entry]) -> dict[str, Entry]:
                 for form in forms_of(entry.phrase):
                     forms.setdefault(form, entry)
     return forms
-
-
-def _check_canaries(reader: MapReader, written: WrittenMap, entries: Mapping[str, str]) -> None:
-    if not written.canaries:
-        return
-    mapper = EmojiMapper(entries)
-    for canary in written.canaries:
-        pairs = tuple(mapper.map(canary.caption))
-        if pairs != canary.pairs:
-            said = " ".join(f"{pair.word} {pair.emoji}" for pair in pairs) or "nothing"
-            raise reader.error(canary.line, f"canary {canary.caption!r} gives {said}")
