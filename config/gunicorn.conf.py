@@ -22,8 +22,9 @@ except SettingsError as error:
     raise SystemExit(str(error)) from None
 
 _RUNNING = _settings.max_batch * len(_settings.devices)  # pictures with the models at once
-_RESERVE = 16  # threads for /health, and for saying no
+_RESERVE = 16  # threads for saying no; probes have their own
 _SLOW = 64  # threads for clients that drip their requests; each holds one until it is given up
+_SWITCH_S = 0.001  # Python's own 0.005 is long for a probe that waits for several threads at each of its steps
 _OWN_FILES = 100  # open in the process itself: modules, weights, logs
 
 
@@ -44,7 +45,7 @@ chdir = str(CHECKOUT)  # REST.py is found from anywhere
 bind = f"{_settings.host}:{_settings.port}"
 workers = 1  # each worker would load the weights again
 worker_class = "services.web.gunicorn_worker.JsonThreadWorker"
-# gunicorn itself never refuses; with fewer threads than places in the queue, /health would wait with the rest
+# gunicorn itself never refuses; with fewer threads than places in the queue, requests would wait unseen
 threads = _settings.queue_capacity * len(_settings.served_models) + _RUNNING + _RESERVE + _SLOW
 worker_connections = _connections(threads + 1000)  # some are kept open between two requests
 preload_app = False  # a model loaded before the fork cannot use CUDA
@@ -81,4 +82,5 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """SIGUSR2 (from above) begins the drain inside of the application."""
+    sys.setswitchinterval(_SWITCH_S)
     signal.signal(signal.SIGUSR2, lambda *_: worker.begin_drain())

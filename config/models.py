@@ -1,4 +1,4 @@
-"""config/models.yaml: the models' short names and sizes.
+"""config/models.yaml: the models' short names, sizes and parts.
 
 `python -m config.models` prints the table of docs/doors.md.
 """
@@ -17,6 +17,11 @@ class ModelEntry:
     name: str  # as in MODEL
     short_name: str  # without a slash
     parameters: int  # in millions
+    checkpoint: str  # a file of ours, or the path of one that LAVIS publishes
+    parts: list[str]  # a vision tower's file, a language model of the Hugging Face hub
+    beams: int  # of a caption, by default
+    max_length: int
+    memory_gb: dict[str, float]  # of the weights, by PRECISION
 
 
 def read_models() -> dict[str, ModelEntry]:

@@ -87,8 +87,9 @@ class Settings:
         "PRECISION",
         "auto",
         kinds.one_of("auto", "fp32", "bf16", "fp16", "int8", "int4"),
-        "Of the fast path; auto: fp32, LAVIS's own captions. int8 is for CPUs, bf16 and fp16 are for GPUs: "
-        "faster, and some captions differ.",
+        "Of the fast paths; auto: LAVIS's own (fp32 on a CPU; BLIP-2 on a GPU: fp16, with T5 bf16). BLIP: int8 on "
+        "CPUs, bf16 and fp16 on GPUs. BLIP-2: bf16, int8 and int4 on CPUs, bf16 and fp16 on GPUs (T5 no fp16). "
+        "Faster or smaller, and some captions differ.",
     )
     image_roots: tuple[Path, ...] = setting(
         "IMAGE_ROOTS",

@@ -33,10 +33,15 @@ DOWNLOADERS = (
     "services/captioning/checkpoints.py",
     "services/captioning/download.py",
     "services/emoji/sync.py",
+    "services/client.py",
 )
 # What the queue and its tests know of captioners must not need a model to be imported.
 MODEL_FREE = tuple(
-    f"services/captioning/{name}.py" for name in ("captioner", "batcher", "jobs", "runner", "watchdog", "engines")
+    f"services/captioning/{name}.py"
+    for name in (
+        "captioner", "batcher", "hosted", "turns", "keeper", "jobs", "runner", "watchdog", "engines",
+        "device_memory",
+    )
 )
 RULES = (
     OnlyIn("flask", ("services/web/",)),
@@ -196,7 +201,8 @@ def run_fresh(code: str, *arguments: str) -> str:
     [
         ("config.settings", {"torch", "transformers", "lavis", "flask", "PIL", "requests", "yaml"}),
         ("services.pipeline", {"torch", "transformers", "lavis", "flask", "PIL", "requests"}),
-        ("services.web.app", {"torch", "transformers", "lavis", "PIL", "requests"}),
+        ("services.client", {"torch", "lavis", "flask", "werkzeug", "PIL", "yaml", "services.errors"}),
+        ("services.web.app", {"torch", "transformers", "lavis", "PIL", "requests", "pydantic", "apispec"}),
         ("services.images.decode", {"torch", "transformers", "lavis", "flask", "requests"}),
         ("services.emoji.mapper", {"torch", "transformers", "lavis", "flask", "PIL", "requests", "yaml"}),
         ("services.captioning.batcher", {"torch", "transformers", "lavis", "flask", "PIL", "requests"}),

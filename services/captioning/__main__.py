@@ -13,15 +13,16 @@ import sys
 from pathlib import Path
 
 from services.captioning.blip.model import BERT_BASE_UNCASED, BLIP_MODELS
+from services.captioning.blip2.hub import language_files
+from services.captioning.blip2.model import BLIP2_MODELS, Blip2Model
 from services.captioning.captioner import LoadProgress
 from services.captioning.checkpoints import ModelLoadError, ensure_checkpoint, ensure_vocabulary
 
 
 def files_of(model: str) -> list[Path]:
-    """The checkpoint and the vocabulary of `model` ("demo" or "name/type"), fetched where they were missing.
-
-    Raises ModelLoadError.
-    """
+    """The files of `model` ("demo" or "name/type"), fetched where they were missing. Raises ModelLoadError."""
+    if large := BLIP2_MODELS.get(model):
+        return _files_of_blip2(large)
     if known := BLIP_MODELS.get(model):
         checkpoint, vocabulary = known.checkpoint, known.vocabulary
     else:
@@ -32,6 +33,17 @@ def files_of(model: str) -> list[Path]:
     return [
         checkpoint if isinstance(checkpoint, Path) else ensure_checkpoint(checkpoint, _ignore),
         vocabulary if isinstance(vocabulary, Path) else ensure_vocabulary(vocabulary),
+    ]
+
+
+def _files_of_blip2(model: Blip2Model) -> list[Path]:
+    """What was trained; the vision tower, where that was not; the language model with its tokenizer."""
+    checkpoints = [where for where in (model.checkpoint, model.vision_checkpoint) if where is not None]
+    language = language_files(model.language_model, _ignore)
+    return [
+        *(where if isinstance(where, Path) else ensure_checkpoint(where, _ignore) for where in checkpoints),
+        language.folder,
+        *language.weights,
     ]
 
 
@@ -56,11 +68,6 @@ def main() -> None:
         sys.exit(str(exc))
     except KeyboardInterrupt:
         sys.exit("Stopped; the same command goes on from here")
-    if model not in BLIP_MODELS:
-        print(
-            f"These are the parts that {model} has to itself. LAVIS fetches those that it shares with others (its "
-            "image encoder, its language model) when the service first loads it: do that once with a network too"
-        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a captioner is. No torch here: the queue and the tests know captioners by this alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 # A picture as `Captioner.prepare` takes it (RGB, upright), and as it hands it on (a tensor, of the model's
@@ -43,9 +43,21 @@ def default_options(model: str) -> DecodingOptions:
     architecture = model.partition("/")[0]
     if architecture == "blip_vqa":
         return DecodingOptions(max_length=10, min_length=1)
-    if architecture in ANSWERING:
+    if architecture in ("blip2_opt", "blip2_t5"):
         return DecodingOptions(num_beams=5, min_length=0)  # LAVIS's 1 counts what stands before the text
     return DecodingOptions()
+
+
+def safer_options(options: DecodingOptions) -> DecodingOptions:
+    """For a second try, where the first text was empty: no chance, and an end only behind some words."""
+    return replace(
+        options,
+        top_p=None,
+        num_beams=max(5, options.num_beams),
+        max_length=max(6, options.max_length),
+        min_length=max(5, options.min_length),
+        repetition_penalty=max(1.5, options.repetition_penalty),
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class ModelInfo:
     device: str  # "cpu", "cuda:0"
     device_reason: str  # why this device
     precision: str  # "fp32", …
-    engine: str  # "blip" (the fast path) or "lavis"
+    engine: str  # "blip" or "blip2" (the fast paths), or "lavis"
 
 
 class Captioner(Protocol):

@@ -20,7 +20,7 @@ from services.captioning.hashes import ChangedFile, check_unchanged, differs, is
 
 # What reading a broken file raises; AttributeError: it holds no dictionary of tensors.
 _BROKEN = (OSError, RuntimeError, EOFError, AttributeError, UnicodeDecodeError, SafetensorError)
-_FETCH_BEFORE = (
+FETCH_BEFORE = (
     "`.venv/bin/python -m services.captioning download MODEL` fetches all of it where there is a network"
 )
 
@@ -79,7 +79,7 @@ def _set_aside_if_damaged(path: Path) -> None:
 
 def _fetch(url: str, path: Path, report: ReportProgress) -> None:
     if is_offline():
-        raise ModelLoadError(f"OFFLINE=true, and {path} is not there. Put there what {url} has. {_FETCH_BEFORE}")
+        raise ModelLoadError(f"OFFLINE=true, and {path} is not there. Put there what {url} has. {FETCH_BEFORE}")
 
     def check(part: Path) -> None:
         if damage := _damage(part, path):
@@ -114,7 +114,7 @@ def ensure_vocabulary(repository: str) -> Path:
     if is_offline():
         raise ModelLoadError(
             f"OFFLINE=true, and vocab.txt of {repository} is not in the cache of the Hugging Face hub (HF_HOME). "
-            f"{_FETCH_BEFORE}"
+            f"{FETCH_BEFORE}"
         )
     try:
         return Path(hf_hub_download(repository, "vocab.txt"))

@@ -42,7 +42,7 @@ def choose_device(requested: str) -> DeviceChoice:
 
 
 def choose_precision(requested: str, device: torch.device) -> str:
-    """The precision for PRECISION=`requested`: auto, fp32, bf16, fp16 or int8.
+    """The precision of a BLIP captioner for PRECISION=`requested`: auto, fp32, bf16, fp16 or int8.
 
     auto is fp32 on every device: another one changes some captions, and none was measured yet to change fewer
     than one in a hundred on a GPU. Raises DeviceError for what the device cannot do.
@@ -52,7 +52,8 @@ def choose_precision(requested: str, device: torch.device) -> str:
     possible = _ON[device.type]
     if requested not in possible:
         raise DeviceError(
-            f"PRECISION={requested} does not work on {device}; there it can be auto, {', '.join(possible)}"
+            f"PRECISION={requested} does not work for BLIP on {device}; "
+            f"there it can be auto, {', '.join(possible)}"
         )
     if requested == "int8" and not torch.cpu._is_vnni_supported():
         raise DeviceError("PRECISION=int8 needs a CPU with AVX512-VNNI, which this one lacks; use PRECISION=fp32")

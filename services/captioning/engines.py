@@ -1,4 +1,8 @@
-"""Which engine runs a model: the fast path where there is one, else LAVIS."""
+"""Which engine runs a model: the fast path where there is one, else LAVIS. And how its memory is given back."""
+
+import ctypes
+import gc
+import sys
 
 from services.captioning.captioner import Captioner, ReportProgress
 
@@ -10,11 +14,16 @@ def load_captioner(model: str, engine: str, device: str, precision: str, report:
     """
     # here: each engine imports torch, and LAVIS takes seconds more
     from services.captioning.blip.model import BLIP_MODELS
+    from services.captioning.blip2.model import BLIP2_MODELS
 
     if engine == "auto" and model in BLIP_MODELS:
         from services.captioning.blip.captioner import load_blip_captioner
 
         return load_blip_captioner(model, device, precision, report)
+    if engine == "auto" and model in BLIP2_MODELS:
+        from services.captioning.blip2.loading import load_blip2_captioner
+
+        return load_blip2_captioner(model, device, precision, report)
     if precision != "auto":
         from services.captioning.devices import DeviceError
 
@@ -24,3 +33,18 @@ def load_captioner(model: str, engine: str, device: str, precision: str, report:
     from services.captioning.lavis_captioner import load_lavis_captioner
 
     return load_lavis_captioner(model, device, report)
+
+
+def release_memory() -> None:
+    """Give what no object holds any more back, to the operating system and to the GPUs' other programs.
+
+    Python frees what is in no cycle by itself, but torch keeps a GPU's memory for its next tensors, and the C
+    library keeps what it has on its heap: all but the largest blocks.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")  # a process that has not imported it has nothing of it
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+    if trim:
+        trim(0)

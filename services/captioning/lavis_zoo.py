@@ -46,12 +46,16 @@ with warnings.catch_warnings():
     _import_torchvision()
     from lavis.common.registry import registry
     from lavis.models import load_model_and_preprocess
+    from lavis.models.blip2_models.modeling_opt import OPTForCausalLM
+    from lavis.models.blip2_models.modeling_t5 import T5ForConditionalGeneration
+    from lavis.models.blip2_models.Qformer import BertLMHeadModel as QFormer
     from lavis.models.blip_models.blip_caption import BlipCaption
+    from lavis.models.clip_vit import VisionTransformer as ClipVisionTransformer
     from lavis.models.med import XBertLMHeadDecoder
     from lavis.models.vit import VisionTransformer
     from omegaconf import OmegaConf
     from safetensors.torch import load_file
-    from transformers import BertTokenizer
+    from transformers import AutoConfig, AutoTokenizer, BertTokenizer, T5TokenizerFast
     from transformers.models.bert.configuration_bert import BertConfig
 
 from services.captioning.blip.model import DEMO_MODEL  # noqa: E402
@@ -60,7 +64,15 @@ from services.captioning.checkpoints import ModelLoadError  # noqa: E402
 __all__ = [
     "DEMO_ARCHITECTURE",
     "DEMO_MODEL",
+    "AutoConfig",
+    "AutoTokenizer",
+    "BertConfig",
+    "ClipVisionTransformer",
     "DemoBlipCaption",
+    "OPTForCausalLM",
+    "QFormer",
+    "T5ForConditionalGeneration",
+    "T5TokenizerFast",
     "checkpoint_url",
     "load_model_and_preprocess",
     "names_in_lavis",
@@ -68,8 +80,9 @@ __all__ = [
 
 DEMO_ARCHITECTURE = "blip_caption_demo"
 
-# The architectures of LAVIS 1.0.2 whose `generate` turns an image alone into a caption.
-CAPTIONERS = ("blip_caption", "blip2_opt", "blip2_t5")
+# The architectures of LAVIS 1.0.2 whose `generate` turns an image alone into a caption; and the one that only
+# answers questions about it.
+SERVED = ("blip_caption", "blip2_opt", "blip2_t5", "blip_vqa")
 
 
 def names_in_lavis(model: str) -> tuple[str, str]:
@@ -77,7 +90,7 @@ def names_in_lavis(model: str) -> tuple[str, str]:
     if model == "demo":
         return DEMO_ARCHITECTURE, "demo"
     name, _, model_type = model.partition("/")
-    served = {f"{arch}/{kind}" for arch in CAPTIONERS for kind in _types(arch)}
+    served = {f"{arch}/{kind}" for arch in SERVED for kind in _types(arch)}
     if model not in served:
         raise ModelLoadError(f"MODEL={model} is unknown; choose demo or one of {', '.join(sorted(served))}")
     return name, model_type

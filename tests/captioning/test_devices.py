@@ -43,13 +43,14 @@ def test_auto_is_exact(device: str) -> None:
     [
         ("bf16", "cpu", "auto, fp32, int8"),
         ("fp16", "cpu", "auto, fp32, int8"),
+        ("int4", "cpu", "auto, fp32, int8"),
         ("int8", "cuda:1", "auto, fp32, bf16, fp16"),
     ],
 )
 def test_a_precision_that_the_device_lacks_is_not_replaced(requested: str, device: str, possible: str) -> None:
     with pytest.raises(DeviceError) as caught:
         choose_precision(requested, torch.device(device))
-    expected = f"PRECISION={requested} does not work on {device}; there it can be {possible}"
+    expected = f"PRECISION={requested} does not work for BLIP on {device}; there it can be {possible}"
     assert str(caught.value) == expected
 
 

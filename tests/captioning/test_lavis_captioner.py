@@ -2,6 +2,8 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from PIL import Image
 
 from benchmarks.full_size import DEFAULT_MODEL as MODEL
 from services.captioning import lavis_zoo
-from services.captioning.captioner import DecodingOptions, LoadProgress
+from services.captioning.captioner import DecodingOptions, LoadProgress, ModelInfo
 from services.captioning.checkpoints import ModelLoadError, cached_path
 from services.captioning.devices import DeviceError
 from services.captioning.lavis_captioner import LavisCaptioner, _check_complete, load_lavis_captioner
@@ -64,6 +66,28 @@ def test_options_are_those_of_lavis(demo: LavisCaptioner) -> None:
 def test_options_that_lavis_has_not_are_refused(demo: LavisCaptioner, options: DecodingOptions) -> None:
     with pytest.raises(ValueError, match="LAVIS"):
         demo.caption([demo.prepare(Image.new("RGB", (9, 9)))], options)
+
+
+class Silent:
+    """In place of a BLIP: says nothing about a black picture until it must, and nothing at all if `mute`."""
+
+    prompt_length = 1
+    text_decoder = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=64))
+
+    def __init__(self, *, mute: bool) -> None:
+        self.mute = mute
+
+    def generate(self, samples: dict[str, torch.Tensor], min_length: int, **_: Any) -> list[str]:
+        must = min_length >= 5 and not self.mute
+        return ["a car" if must or picture.any() else " " for picture in samples["image"]]
+
+
+@pytest.mark.parametrize(("mute", "said"), [(False, "a car"), (True, "")])
+def test_an_empty_text_is_tried_again_more_safely(mute: bool, said: str) -> None:
+    captioner = LavisCaptioner(Silent(mute=mute), None, ModelInfo("fake", "cpu", "a test", "fp32", "lavis"))
+    pictures = [torch.zeros(3, 2, 2), torch.ones(3, 2, 2)]
+    captions = captioner.caption(pictures, DecodingOptions(min_length=0))
+    assert [[caption.text for caption in of_one] for of_one in captions] == [[said], ["a car"]]
 
 
 def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 from flask import Blueprint, Response
 
 from services.errors import InvalidParameter
-from services.pipeline import ImageSource
+from services.pipeline import ImageSource, can_answer
 from services.web.body import read_json, text_in
+from services.web.decoding import read_decoding
 from services.web.doorway import Doorway
 from services.web.failures import Failure
 from services.web.inputs import picture_at
@@ -18,6 +19,10 @@ MAX_IMAGES = 10  # one after another, within the time of one request
 NO_IMAGE = (
     "This model captions pictures and answers nothing else. "
     "Send a picture as an image_url part of your message, and it says what the picture shows."
+)
+NO_IMAGE_TO_ASK_ABOUT = (
+    "This model captions pictures and answers questions about them. "
+    "Send a picture as an image_url part of your message, with your question as its text."
 )
 # Tokens are not counted here; clients want to read numbers.
 USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -41,9 +46,12 @@ def openai_routes(doorway: Doorway) -> Blueprint:
         doorway.check_admitting()
         message = read_json(current_request())
         model = doorway.models.get(text_in(message, "model"))
-        pictures = _pictures(message)
-        # Text beside a picture would be a question; no model that is served here answers questions.
-        content = "\n".join([doorway.caption(picture, model=model) for picture in pictures]) or NO_IMAGE
+        parts = _parts(message)
+        answers = can_answer(model.name)
+        question = _question(parts) if answers else ""  # a model that only captions ignores it
+        decoding = read_decoding([("question", question)], model.name)
+        texts = [doorway.caption(picture, decoding, model) for picture in _pictures(parts)]
+        content = "\n".join(texts) or (NO_IMAGE_TO_ASK_ABOUT if answers else NO_IMAGE)
         answer = _stream if message.get("stream") is True else _whole
         return answer(model.short_name, content)
 
@@ -57,8 +65,8 @@ def openai_error(failure: Failure) -> tuple[dict[str, Any], int]:
     return {"error": error}, failure.status
 
 
-def _pictures(message: dict[str, Any]) -> list[ImageSource]:
-    """Those of the last user message, in their order. Raises InvalidParameter and BadRequest."""
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the last user message; none where it is a text alone. Raises InvalidParameter."""
     messages = message.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise InvalidParameter('messages must be a list of messages: {"role", "content"}')
@@ -67,7 +75,18 @@ def _pictures(message: dict[str, Any]) -> list[ImageSource]:
         return []
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise InvalidParameter("messages: content must be a text or a list of parts")
-    images = [part.get("image_url") for part in content if part.get("type") == "image_url"]
+    return content
+
+
+def _question(parts: list[dict[str, Any]]) -> str:
+    """All texts beside the pictures; "" for none."""
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
+    return "\n".join(text for text in texts if isinstance(text, str)).strip()
+
+
+def _pictures(parts: list[dict[str, Any]]) -> list[ImageSource]:
+    """In their order. Raises InvalidParameter and BadRequest."""
+    images = [part.get("image_url") for part in parts if part.get("type") == "image_url"]
     if len(images) > MAX_IMAGES:
         raise InvalidParameter(f"messages: there may be 1 to {MAX_IMAGES} images in a message")
     return [picture_at(_url(image), "image_url") for image in images]

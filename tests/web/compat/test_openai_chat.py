@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from services.web.compat.openai_chat import NO_IMAGE
+from services.web.compat.openai_chat import NO_IMAGE, NO_IMAGE_TO_ASK_ABOUT
 from tests.fakes import FakeCaptioner, colour_caption, make_app, picture
 from tests.web.answers import TEAL, TEAL_BASE64
 from tests.web.listening import ListeningCaptioner
@@ -30,7 +30,7 @@ def user(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def ask(client: FlaskClient, *messages: dict[str, Any], **more: Any) -> TestResponse:
-    return client.post(ROUTE, json={"model": "colours", "messages": messages, **more})
+    return client.post(ROUTE, json={"model": "colours", "messages": messages} | more)
 
 
 def without_id_and_time(body: Any) -> dict[str, Any]:
@@ -182,3 +182,26 @@ NO_PARTS = "messages: content must be a text or a list of parts"
 def test_errors(client: FlaskClient, request_args: dict[str, Any], status: int, body: dict[str, Any]) -> None:
     response = client.post(ROUTE, **request_args)
     assert (response.status_code, response.json) == (status, body)
+
+
+def test_text_beside_a_picture_is_a_question_to_a_model_that_answers() -> None:
+    captions, answers = ListeningCaptioner(CAPTION), ListeningCaptioner("two of them")
+    with make_app(captions, others={"blip2_opt/tiny": answers}) as app:
+        client = app.test_client()
+        message = user(text("How many dogs?"), image(DATA_URI), text("Be brief."))
+        told = [
+            ask(client, *messages, model=model).json["choices"][0]["message"]["content"]  # type: ignore[index]
+            for model in ("colours", "tiny")
+            for messages in ([message], [user(image(DATA_URI))], [user(text("Hi"))])
+        ]
+    assert told == [CAPTION, CAPTION, NO_IMAGE, "two of them", "two of them", NO_IMAGE_TO_ASK_ABOUT]
+    assert captions.asked == [None, None]
+    first, second = answers.asked
+    assert first
+    assert (first.question, second) == ("How many dogs?\nBe brief.", None)
+
+
+def test_a_question_that_is_too_long_is_refused() -> None:
+    with make_app(others={"blip2_opt/tiny": ListeningCaptioner()}) as app:
+        answer = ask(app.test_client(), user(text("why " * 200), image(DATA_URI)), model="tiny")
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_parameter")  # type: ignore[index]
