@@ -9,6 +9,7 @@ from services.web.inputs import read_timeout_s
 from services.web.models import ServedModel, ServedModels
 from services.web.options import WebOptions
 from services.web.request import current_request
+from services.web.turns import end_turn
 
 RETRY_ELSEWHERE_S = 5  # by then this process is gone, and another answers
 
@@ -40,6 +41,7 @@ class Doorway:
         Raises InvalidParameter for its X-Request-Timeout, and what Pipeline.analyze raises.
         """
         request = current_request()
+        end_turn(request.environ)
         timeout_s = read_timeout_s(request, self.options.request_timeout_s)
         return self.pipeline.analyze(
             source,

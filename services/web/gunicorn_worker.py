@@ -1,11 +1,14 @@
 """gunicorn's threaded worker: patient for so long, draining before it leaves, and speaking JSON."""
 
+import errno
 import json
+import re
 import selectors
 import socket
 import threading
 import time
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,7 +22,8 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import ThreadWorker
 
 from services.web.security_headers import SECURITY_HEADERS
-from services.web.slow_clients import PatientSocket, ReadTimeout
+from services.web.slow_clients import PatientSocket, ReadTimeout, limit_sending
+from services.web.turns import PROBES
 
 # What is raised before there is a request -> code and status, the first that fits.
 _REJECTIONS: dict[type[Exception], tuple[str, str]] = {
@@ -31,6 +35,28 @@ _REJECTIONS: dict[type[Exception], tuple[str, str]] = {
     ParseException: ("bad_request", "400 Bad Request"),
     Exception: ("internal_error", "500 Internal Server Error"),
 }
+
+LINGER_S = 2.0  # until a connection that is over on our side is closed, if the client does not do so first
+MOST_IGNORED_BYTES = 64 * 1024  # that come meanwhile
+
+PROBE_THREADS = 2
+# all of a request that a thread can read without waiting, and answer at once
+_PROBE = re.compile(
+    rb"GET (%b) HTTP/1\.[01]\r\n(?!.*(content-length|transfer-encoding|expect))(.*\r\n)?\r\n"
+    % "|".join(PROBES).encode(),
+    re.DOTALL | re.IGNORECASE,
+)
+_MOST_PROBE_BYTES = 2048
+
+
+def _peek(conn: Any) -> bytes | None:
+    """What has come and is not read, or its beginning; b"" at the end, None while nothing comes. Takes nothing."""
+    if conn.parser and conn.parser.unreader.buf.getvalue():
+        return None  # the parser has read ahead, and goes on from there
+    try:
+        return bytes(conn.sock.recv(_MOST_PROBE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return None
 
 
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
@@ -58,6 +84,10 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         timer.daemon = True
         timer.start()
 
+    def init_process(self) -> None:
+        self.probe_pool = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+        super().init_process()
+
     def enqueue_req(self, conn: Any) -> None:
         if not conn.initialized and not conn.data_ready:
             self._await_first_byte(conn)
@@ -71,14 +101,58 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
                     conn.patient = conn.parser.unreader.sock = PatientSocket(conn.sock)
 
             conn.init = init_patiently
-        super().enqueue_req(conn)
+        waiting = _peek(conn)
+        if waiting == b"" and conn.initialized:  # the client has closed a connection that was kept
+            self._close(conn)
+            return
+        # probes do not stand behind all others
+        pool = self.probe_pool if waiting and _PROBE.fullmatch(waiting) else self.tpool
+        handled = pool.submit(self.handle, conn)
+        handled.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def _await_first_byte(self, conn: Any) -> None:
         """In the event loop, which has room for many; gunicorn would let a silent connection hold a thread."""
+        limit_sending(conn.sock)
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + self.cfg.keepalive
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """Close when the client has done so too, as gunicorn does, which would wait for that up to two seconds:
+        here, in the event loop, and everybody else with it.
+        """
+        if fs.cancelled() or fs.exception() or fs.result() is not False:
+            super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has reset it
+            self._close(conn)
+            return
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + LINGER_S
+        conn.may_still_send = MOST_IGNORED_BYTES
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._ignore, conn))
+
+    def _ignore(self, conn: Any, sock: socket.socket) -> None:
+        """What comes after the answer: to close with it unread would reset the connection, the answer with it."""
+        try:
+            n_bytes = len(sock.recv(65536))
+        except BlockingIOError:
+            return
+        except OSError:
+            n_bytes = 0
+        conn.may_still_send -= n_bytes
+        if not n_bytes or conn.may_still_send <= 0:
+            self.poller.unregister(sock)
+            self.pending_conns.remove(conn)
+            self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        self.nr_conns -= 1
+        conn.close()
 
     def handle(self, conn: Any) -> Any:
         if conn.initialized:  # a kept connection with its next request
@@ -89,7 +163,11 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         """While draining, close each connection after its answer: gunicorn drops the application's own header."""
         if self.wsgi.extensions["drain"].is_set():
             req.force_close()
-        return bool(super().handle_request(req, conn))
+        req.version = min(req.version, (1, 1))  # gunicorn would claim the client's, even one that there is not
+        try:
+            return bool(super().handle_request(req, conn))
+        except BlockingIOError:
+            raise BrokenPipeError(errno.EPIPE, "The client does not read its answer") from None
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that never reached the application; gunicorn then closes the connection."""

@@ -1,11 +1,12 @@
-"""A request may come in slowly, but not for ever: each one that does holds a thread.
+"""A request may come in slowly, and its answer go out slowly, but not for ever: each that does holds a thread.
 
-gunicorn's threaded worker reads from a blocking socket without a time-out; as many clients as there are threads,
-each stopping in the middle of its request, would silence the service, `/health` included.
+gunicorn's threaded worker reads and writes a blocking socket without a time-out; as many clients as there are
+threads, each stopping in the middle, would silence the service.
 """
 
 import select
 import socket
+import struct
 import time
 from typing import Any
 
@@ -20,6 +21,13 @@ class ReadTimeout(ParseException):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return f"The request came in too slowly: at less than {SLOWEST_BYTES_PER_S} bytes a second"
+
+
+def limit_sending(connection: socket.socket) -> None:
+    """A client that does not read its answer holds its thread for STALL_S; then sending raises BlockingIOError."""
+    seconds, rest = divmod(STALL_S, 1)
+    limit = struct.pack("ll", int(seconds), int(1e6 * rest))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class PatientSocket:

@@ -187,7 +187,7 @@ def test_stalled_requests_are_given_up_and_block_nobody(impatient: int, sent: by
         ]
         for connection in stalled:
             connection.sendall(sent)
-        assert ask(impatient, "GET", "/v2/health/live")[0] == 200
+        assert ask(impatient, "GET", "/v1/models")[0] == 200  # no probe: those have threads of their own
         answer = b""
         while piece := stalled[0].recv(65536):
             answer += piece

@@ -1,0 +1,75 @@
+"""Who may compute when many ask at once: probes at any time, of the others a few at once.
+
+    probe ──────────────────────────────────────▶ answer
+    other ─▶ waits for its turn ─▶ begins ─▶ its turn is over: it reads its body, waits for the model, or ends
+
+Threads share one interpreter. If a hundred of them refuse requests at the same time, each goes on once in a
+hundred times, and so does the one that answers `/health`, which then takes as long as all of them together.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PROBES = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
+AT_ONCE = 2  # one that computes, and one that is ready to
+
+_KEY = "service.turn"
+
+
+class Turn:
+    """Of one request. Over before anything that takes long or depends on the client."""
+
+    def __init__(self, turns: threading.Semaphore) -> None:
+        self._turns = turns
+        self._has_it = False
+
+    def begin(self) -> None:
+        self._turns.acquire()
+        self._has_it = True
+
+    def end(self) -> None:
+        """Does nothing the second time. To be called in the request's thread."""
+        if self._has_it:
+            self._has_it = False
+            self._turns.release()
+
+
+def end_turn(environ: "WSGIEnvironment") -> None:
+    """The request goes on without a turn; also one that never had one."""
+    if turn := environ.get(_KEY):
+        turn.end()
+
+
+class Turns:
+    """A WSGI application around another."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+        self._turns = threading.Semaphore(AT_ONCE)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] in PROBES:
+            return self._app(environ, start_response)
+        turn = environ[_KEY] = Turn(self._turns)
+        environ["wsgi.input"] = _Body(environ["wsgi.input"], turn)
+        turn.begin()
+        try:
+            return self._app(environ, start_response)
+        finally:
+            turn.end()
+
+
+class _Body:
+    """A request's body: whoever turns to it may wait for the client, and ends the turn."""
+
+    def __init__(self, body: Any, turn: Turn) -> None:
+        self._body = body
+        self._turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        self._turn.end()
+        return getattr(self._body, name)
