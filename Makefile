@@ -1,6 +1,6 @@
 # What a person types; .ci/run types the same. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run caption test test-slow test-browser test-metrics check bench clean
+.PHONY: help setup demo run caption test test-slow test-browser test-metrics test-container check bench clean
 python := .venv/bin/python
 as_root = $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -46,12 +46,15 @@ check: setup ## style, types, import rules
 	.venv/bin/mypy
 	$(python) -m pytest tests/test_import_rules.py
 
-bench: setup ## every measurement of benchmarks/RESULTS.md but the GPU's, one after the other; half an hour or more
+bench: setup ## every measurement of benchmarks/RESULTS.md but the GPU's, one after the other; an hour or more
 	$(python) -m benchmarks.startup
 	$(python) -m benchmarks.one_image
 	$(python) -m benchmarks.load
 	$(python) -m benchmarks.batch
 	$(python) -m benchmarks.serve
+	$(python) -m benchmarks.overload
+	$(python) -m benchmarks.emoji
+	$(python) -m benchmarks.two_models
 	$(python) -m benchmarks.precision
 	$(python) -m benchmarks.parity --model demo --beams 1
 	$(python) -m benchmarks.parity --model demo --beams 3
