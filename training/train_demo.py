@@ -40,7 +40,7 @@ from training.evaluate_demo import generate, score
 from training.scenes import KINDS, Scene, draw_crowd, draw_scene
 from training.things import THINGS
 
-PICTURES = 320_000  # some three hours on two cores
+PICTURES = 240_000  # some three hours on two cores
 FIRST_JUDGING_SEED = 20_000  # never trained on
 VALIDATION_SEED = 19_999
 PEAK_LEARNING_RATE = 1e-3

@@ -92,7 +92,7 @@ def test_an_empty_text_is_tried_again_more_safely(mute: bool, said: str) -> None
 
 def test_any_size_of_picture_is_prepared(demo: LavisCaptioner) -> None:
     for size in ((1, 1), (3000, 2), (640, 480)):
-        assert demo.prepare(Image.new("RGB", size)).shape == (3, 192, 192)
+        assert demo.prepare(Image.new("RGB", size)).shape == (3, 224, 224)
 
 
 def test_an_unknown_model_names_the_choices() -> None:

@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 
 from services.captioning import lavis_zoo
-from tests.card import EXACT, RECALL, claimed
 from tests.images.tricky import TRICKY
 from tests.service.conftest import DrawnFile
 from tests.service.running import Service
 
-CHANCE = 0.08  # two standard errors of a share of 200
+EXACT, RECALL = 0.95, 0.98  # what the demonstration model must reach; its card claims more
 
 
 def prediction(answer: requests.Response) -> dict[str, Any]:
@@ -32,13 +31,13 @@ def test_200_scenes_as_lavis_captions_them_with_the_emojis_of_their_things(
     texts = [predicted["text"] for predicted in predictions]
     assert texts == [lavis_caption(scene.path) for scene in scenes]
     exact = sum(text == scene.caption for text, scene in zip(texts, scenes, strict=True)) / len(scenes)
-    assert exact >= claimed(EXACT) - CHANCE
+    assert exact >= EXACT
     found = [
         thing in predicted["emoji_mappings"]
         for scene, predicted in zip(scenes, predictions, strict=True)
         for thing in scene.things
     ]
-    assert sum(found) / len(found) >= claimed(RECALL) - CHANCE
+    assert sum(found) / len(found) >= RECALL
 
 
 _reference: Any = None

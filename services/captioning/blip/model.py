@@ -41,7 +41,7 @@ BLIP_MODELS = {
         vocabulary=BERT_BASE_UNCASED,
     ),
     "demo": BlipModel(
-        VisionDimensions(image_px=192, patch_px=16, width=192, layers=6, heads=6),
+        VisionDimensions(image_px=224, patch_px=16, width=192, layers=6, heads=6),
         TextDimensions(vocabulary=379, positions=64, width=192, layers=3, heads=6, image_width=192),
         prompt="a small drawn picture of ",
         checkpoint=DEMO_MODEL / "model.safetensors",
