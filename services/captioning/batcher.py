@@ -119,6 +119,15 @@ class Batcher:
         with self._changed:
             self._stop_by = time.monotonic() + grace_s
             self._changed.notify_all()
+        timer = threading.Timer(grace_s, self._refuse_queued)  # a device may be long with its batch by then
+        timer.daemon = True
+        timer.start()
+
+    def _refuse_queued(self) -> None:
+        with self._changed:
+            jobs = self._turns.take_waiting()
+        for job in jobs:
+            job.fail(_stopping())
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads' end; whether it came."""
@@ -206,11 +215,12 @@ class Batcher:
 
     def _put(self, model: HostedModel, job: Job) -> None:
         with self._changed:
-            if not self._broken:
+            end = self._end_of(model)
+            if end is None:
                 model.jobs.append(job)
                 self._changed.notify_all()  # not every device may have this model
                 return
-        job.fail(_restarting())
+        job.fail(end)
 
     # What follows, up to _work, is called with the lock held.
 

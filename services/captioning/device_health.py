@@ -2,6 +2,8 @@
 
 import torch
 
+from services.captioning.gpu_lock import GPU_LOCK
+
 
 def is_lost(device: torch.device | str) -> bool:
     """Whether nothing can be computed on `device` any more by this process.
@@ -14,7 +16,8 @@ def is_lost(device: torch.device | str) -> bool:
     if torch.device(device).type != "cuda":
         return False
     try:
-        torch.cuda.synchronize(device)
+        with GPU_LOCK:
+            torch.cuda.synchronize(device)
     except torch.OutOfMemoryError:
         return False
     except RuntimeError:

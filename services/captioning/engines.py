@@ -5,6 +5,7 @@ import gc
 import sys
 
 from services.captioning.captioner import Captioner, ReportProgress
+from services.captioning.gpu_lock import GPU_LOCK
 
 
 def load_captioner(model: str, engine: str, device: str, precision: str, report: ReportProgress) -> Captioner:
@@ -44,7 +45,8 @@ def release_memory() -> None:
     gc.collect()
     torch = sys.modules.get("torch")  # a process that has not imported it has nothing of it
     if torch and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        with GPU_LOCK:
+            torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim:
         trim(0)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from services.captioning.captioner import Caption, Captioner, DeviceLost, DeviceOutOfMemory
 from services.captioning.jobs import Answer, Job
+from services.captioning.wanted import Abandoned, wanted_until
 from services.captioning.watchdog import Watchdog
 from services.errors import Overloaded
 
@@ -68,6 +69,8 @@ class BatchRunner:
             results = self._caption(part)
         except DeviceOutOfMemory:
             return False
+        except Abandoned:
+            return True  # nobody is left to answer
         except DeviceLost:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever a model raises belongs to this batch
@@ -83,7 +86,10 @@ class BatchRunner:
         return True
 
     def _caption(self, part: list[Job]) -> Sequence[Sequence[Caption]]:
-        with self._watchdog.watch(f"Captioning a batch of {len(part)} on {self.captioner.info.device}"):
+        with (
+            self._watchdog.watch(f"Captioning a batch of {len(part)} on {self.captioner.info.device}"),
+            wanted_until(lambda: all(job.abandoned for job in part)),
+        ):
             results = self.captioner.caption([job.picture for job in part], part[0].options)
         if len(results) != len(part):  # whose caption is whose cannot be known
             raise RuntimeError(f"The model gave {len(results)} results for {len(part)} pictures")

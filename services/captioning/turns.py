@@ -35,7 +35,10 @@ class Turns:
 
     def take_all(self) -> list[Job]:
         """What waits and what runs, to be told of the end."""
-        jobs = [job for _, batch in self._running.values() for job in batch]
+        return [job for _, batch in self._running.values() for job in batch] + self.take_waiting()
+
+    def take_waiting(self) -> list[Job]:
+        jobs: list[Job] = []
         for model in self._models:
             jobs += model.jobs
             model.jobs.clear()

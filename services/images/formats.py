@@ -55,14 +55,14 @@ def _declared_size(data: bytes) -> tuple[int, int]:
     """
     if data.startswith(b"GIF") and len(data) >= 10:
         return struct.unpack_from("<HH", data, 6)
-    if data.startswith(b"RIFF") and len(data) >= 30:
+    if data.startswith(b"RIFF") and len(data) >= 25:
         chunk = data[12:16]
-        if chunk == b"VP8 ":
+        if chunk == b"VP8 " and len(data) >= 30:
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
         if chunk == b"VP8L":
             bits = int.from_bytes(data[21:25], "little")
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        if chunk == b"VP8X":
+        if chunk == b"VP8X" and len(data) >= 30:
             return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     return 0, 0

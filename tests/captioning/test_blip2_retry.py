@@ -12,6 +12,7 @@ from torch import Tensor
 from services.captioning.blip2.captioner import Blip2Captioner
 from services.captioning.blip2.model import Blip2Model
 from services.captioning.captioner import DecodingOptions, DeviceOutOfMemory, ModelInfo
+from services.captioning.wanted import Abandoned, wanted_until
 
 END, BLANK, RED, CAR, READ = range(5)
 WORDS = {BLANK: " ", RED: " red", CAR: " car"}
@@ -50,6 +51,9 @@ class Shy:
 
     def widen(self, beams: int) -> None:
         self.rows = self.rows.repeat_interleave(beams)
+
+    def forget(self) -> None:
+        self.rows = torch.empty(0)
 
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
         return self._likely.expand(len(tokens), -1)
@@ -143,3 +147,15 @@ def test_more_than_the_memory_holds_is_not_begun() -> None:
         captioner.caption(2 * pictures)
     with pytest.raises(DeviceOutOfMemory, match="GB are free"):
         captioner.caption(pictures, DecodingOptions(num_beams=10, min_length=0))
+
+
+def test_nothing_of_a_call_is_kept() -> None:
+    """What the next one finds free must not depend on the one before, also where that was given up."""
+    language = Shy(then=RED)
+    captioner = captioner_of(language)
+    pictures = [captioner.prepare(WHITE)]
+    captioner.caption(pictures)
+    assert not len(language.rows)
+    with wanted_until(lambda: True), pytest.raises(Abandoned):
+        captioner.caption(pictures, DecodingOptions(min_length=5))
+    assert not len(language.rows)

@@ -2,13 +2,16 @@
 
 import gc
 import traceback
+from collections.abc import Sequence
 
 import pytest
 
-from services.captioning.captioner import DeviceLost
+from services.captioning.captioner import Caption, DecodingOptions, DeviceLost
 from services.captioning.runner import RECOVERY_BATCHES
+from services.captioning.wanted import check_wanted
 from services.errors import InvalidParameter, ModelNotReady, Overloaded
 from tests.captioning.echo import BEAMS, WAIT_S, Echo, ask, queued, running, text_of
+from tests.fakes import wait_for
 
 
 class Peculiar(Exception):
@@ -128,3 +131,26 @@ def test_what_was_answered_before_the_device_was_lost_stays_answered() -> None:
         assert text_of(futures[0]) == "A"
         with pytest.raises(ModelNotReady):
             futures[1].result(WAIT_S)
+
+
+def test_a_batch_that_nobody_waits_for_any_more_ends_at_its_next_step() -> None:
+    class Stepping(Echo):
+        def caption(self, pictures: Sequence[str], options: DecodingOptions | None) -> list[list[Caption]]:
+            captions = super().caption(pictures, options)
+            for _ in range(3):
+                check_wanted()
+                self.steps += 1
+            return captions
+
+        steps = 0
+
+    echo = Stepping()
+    with running(echo) as batcher, queued(batcher, echo, "a") as futures:
+        echo.go(1)  # "first"
+        wait_for(lambda: len(echo.tried) == 2)
+        assert echo.steps == 3
+        futures[0].cancel()
+        echo.go()
+        assert ask(batcher, "c") == "C"
+        assert echo.steps == 6
+    check_wanted()  # outside of a batch nobody is asked

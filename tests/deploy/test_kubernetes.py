@@ -54,9 +54,9 @@ def manifests() -> dict[str, Manifest]:
 
 @pytest.fixture(scope="module")
 def on_gpus(manifests: dict[str, Manifest]) -> Manifest:
-    """The deployment as gpu/ makes it."""
-    overlay = read(FOLDER / "gpu" / "kustomization.yaml")
-    assert overlay["resources"] == [".."]
+    """The deployment as kubernetes-gpu/ makes it."""
+    overlay = read(FOLDER.with_name("kubernetes-gpu") / "kustomization.yaml")
+    assert overlay["resources"] == ["../kubernetes"]
     (patch,) = overlay["patches"]
     assert patch["target"] == {"kind": "Deployment", "name": manifests["Deployment"]["metadata"]["name"]}
     return patched(manifests["Deployment"], yaml.safe_load(patch["patch"]))

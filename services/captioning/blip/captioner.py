@@ -31,6 +31,7 @@ from services.captioning.captioner import (
 from services.captioning.checkpoints import ModelLoadError, ensure_checkpoint, ensure_vocabulary
 from services.captioning.device_health import is_lost
 from services.captioning.devices import DTYPES, choose_device, choose_precision
+from services.captioning.wanted import check_wanted
 
 ENGINE = "blip"
 BICUBIC = 3  # Pillow's Resampling.BICUBIC, as in LAVIS's BlipImageEvalProcessor
@@ -79,6 +80,7 @@ class BlipCaptioner:
                 raise DeviceLost(str(exc)) from exc
             raise
         # here, where no exception is alive that keeps the batch's tensors in memory
+        self._graphs.forget()
         raise DeviceOutOfMemory(message)
 
     def _encode(self, options: DecodingOptions) -> list[int]:
@@ -157,6 +159,7 @@ class BlipCaptioner:
         free = iter(torch.split(places[len(prompt) :], 1))
 
         def step(tokens: Tensor, parents: Tensor) -> Tensor:
+            check_wanted()
             return follow(tokens, parents, next(free))
 
         end = self.vocabulary.end_token

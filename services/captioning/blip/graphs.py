@@ -18,6 +18,7 @@ from torch import Tensor
 from services.captioning.blip.model import Blip
 from services.captioning.blip.text import TextCache, TextDecoder
 from services.captioning.blip.vision import encode
+from services.captioning.gpu_lock import GPU_LOCK
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -45,8 +46,9 @@ def capture_cuda(device: torch.device, run: Run) -> tuple[Callable[[], object], 
                 run()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # other threads go on with their own devices meanwhile
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # Other threads go on with their own devices meanwhile. A stream of this device: torch's own for recording
+        # belongs to the first device that recorded.
+        with GPU_LOCK, torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             result = run()
     return graph.replay, result
 
@@ -118,9 +120,15 @@ class Graphs:
         self._steps.move_to_end(shape)
         return self._steps[shape].start(cache)
 
+    def forget(self) -> None:
+        """Give up what was recorded, and the memory that it holds."""
+        self._encoders.clear()
+        self._steps.clear()
+
     def _record_encoder(self, pixels: Tensor, capture: Capture) -> Recording:
         made = Recording(self._blip.vision, (pixels,), capture)
-        _compare(made(pixels), self._blip.vision(pixels))
+        other = pixels.flip(-1) + 1  # not what was recorded, which a recording of nothing would give back
+        _compare(made(other), self._blip.vision(other))
         return made
 
     def _record_steps(self, cache: TextCache, capture: Capture) -> RecordedSteps:

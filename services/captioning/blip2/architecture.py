@@ -78,6 +78,9 @@ def _vision(model: Blip2Model) -> nn.Module:
         heads=model.vision.heads,
         use_grad_checkpointing=False,
     )
+    for part in tower.modules():
+        if isinstance(part, nn.LayerNorm):
+            part.__class__ = nn.LayerNorm  # LAVIS's turns its input, but not its weights, into fp32
     return tower
 
 

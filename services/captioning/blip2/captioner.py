@@ -26,6 +26,7 @@ from services.captioning.captioner import (
     safer_options,
 )
 from services.captioning.device_health import is_lost
+from services.captioning.wanted import check_wanted
 
 BICUBIC = 3  # Pillow's Resampling.BICUBIC, as in LAVIS's BlipImageEvalProcessor
 # CLIP's, of RGB in 0..1, as in LAVIS's BlipImageBaseProcessor
@@ -83,6 +84,8 @@ class Blip2Captioner:
             if is_lost(self._device):
                 raise DeviceLost(str(exc)) from exc
             raise
+        finally:
+            self.language.forget()  # or the next call would count the beams' cache as taken
         # here, where no exception is alive that keeps the batch's tensors in memory
         raise DeviceOutOfMemory(message)
 
@@ -186,9 +189,14 @@ class Blip2Captioner:
         first = language.begin(queries, tokens)
         language.widen(options.num_beams if lots is None else len(lots))
         given = torch.tensor(before, device=self._device)
+
+        def step(tokens: Tensor, parents: Tensor) -> Tensor:
+            check_wanted()
+            return language.step(tokens, parents)
+
         if lots is None:
-            return beam_search(first, language.step, given, language.end_token, counted)
-        return sample(first, language.step, given, language.end_token, counted, lots.expand(len(queries), -1, -1))
+            return beam_search(first, step, given, language.end_token, counted)
+        return sample(first, step, given, language.end_token, counted, lots.expand(len(queries), -1, -1))
 
     def _read(self, texts: Texts, read: str, tokens: list[int], options: DecodingOptions) -> list[list[Caption]]:
         """The texts of each picture as the client gets them, the best first; "" for those that say nothing."""

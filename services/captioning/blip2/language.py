@@ -34,6 +34,10 @@ class LanguageModel(Protocol):
         """One row an image -> `beams` equal rows an image."""
         ...
 
+    def forget(self) -> None:
+        """Give up what is kept of the texts."""
+        ...
+
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Row i goes on from what was row parents[i], with tokens[i] -> logits (rows, vocabulary) fp32."""
         ...
@@ -62,6 +66,9 @@ class Opt:
 
     def written_before(self, tokens: Sequence[int]) -> list[int]:
         return list(tokens)
+
+    def forget(self) -> None:
+        self._cache = ()
 
     def widen(self, beams: int) -> None:
         self._cache = tuple(tuple(kept.repeat_interleave(beams, dim=0) for kept in layer) for layer in self._cache)
@@ -106,6 +113,9 @@ class T5:
 
     def written_before(self, tokens: Sequence[int]) -> list[int]:
         return [self._start]
+
+    def forget(self) -> None:
+        self._cache, self._seen = (), torch.empty(0)
 
     def widen(self, beams: int) -> None:
         self._seen = self._seen.repeat_interleave(beams, dim=0)

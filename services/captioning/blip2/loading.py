@@ -40,7 +40,10 @@ def load_blip2_captioner(
     has_t5 = blip2.language_model.config.model_type == "t5"
     load_weights(blip2, checkpoint, vision, language.weights, Place(choice.device, precision, has_t5))
     info = ModelInfo(name, str(choice.device), choice.reason, precision, ENGINE)
-    return Blip2Captioner(blip2, language_of(blip2, language.folder), model, info)
+    captioner = Blip2Captioner(blip2, language_of(blip2, language.folder), model, info)
+    if choice.device.type == "cuda":  # what does not work there fails now, with its reason
+        captioner.caption([torch.zeros(3, model.image_px, model.image_px, dtype=torch.uint8)])
+    return captioner
 
 
 def choose_precision(requested: str, device: torch.device, name: str) -> str:

@@ -125,3 +125,17 @@ def test_a_recording_reads_only_what_it_is_given() -> None:
     first = double(torch.tensor([1.0, 2.0, 3.0]))
     assert first.tolist() == [2, 4, 6]
     assert double(torch.zeros(3)) is first
+
+
+def test_a_recording_of_nothing_is_not_kept(demo: BlipCaptioner, caplog: pytest.LogCaptureFixture) -> None:
+    """It gives back what it was recorded with, whatever the pictures are."""
+
+    def capture(run: Run) -> tuple[Callable[[], object], Tensor]:
+        return lambda: None, run().clone()
+
+    recorder = Graphs(demo.blip, capture)
+    pixels = demo.pixels([demo.prepare(SCENES[0])])
+    with torch.inference_mode():
+        assert torch.equal(recorder.encode(pixels), demo.blip.vision(pixels))
+    assert "CUDA graphs do not work here" in caplog.text
+    assert not recorder._encoders
