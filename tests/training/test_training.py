@@ -38,10 +38,11 @@ def test_judging_seeds_are_refused() -> None:
 
 def test_batches_hold_what_was_drawn() -> None:
     batch = next(iter(SceneBatches(draw_scene, 5, first=100, batch=4, shows=2, config=CONFIG)))
-    assert batch.pixels.shape == (4, 3, 192, 192)
+    side = CONFIG.image_size
+    assert batch.pixels.shape == (4, 3, side, side)
     assert batch.pixels.dtype == torch.uint8
     assert batch.captions[:2] == [draw_scene(5, index).caption for index in (100, 101)]
-    assert batch.patches.shape == (4, 144)
+    assert batch.patches.shape == (4, (side // CONFIG.vit_patch_size) ** 2)
 
 
 def test_patches_name_the_thing_that_covers_them() -> None:

@@ -109,7 +109,7 @@ def test_a_full_device_is_told_apart_and_nothing_is_kept(
 
 def test_any_size_of_picture_is_prepared(demo: BlipCaptioner) -> None:
     for size in ((1, 1), (3000, 2), (640, 480)):
-        assert demo.prepare(Image.new("RGB", size)).shape == (3, 192, 192)
+        assert demo.prepare(Image.new("RGB", size)).shape == (3, 224, 224)
 
 
 @pytest.mark.parametrize("name", [name for name in BLIP_MODELS if name != "demo"])

@@ -102,5 +102,5 @@ def test_prepared_pictures_are_those_of_lavis() -> None:
     ours = BlipCaptioner(model, DEMO, Vocabulary(DEMO_MODEL / "vocab.txt"), info)
     for side in ((300, 200), (50, 400), (128, 128), (1, 1)):
         picture = SCENES[0].resize(side)
-        theirs = BlipImageEvalProcessor(image_size=192)(picture)
+        theirs = BlipImageEvalProcessor(image_size=224)(picture)
         torch.testing.assert_close(ours.pixels([ours.prepare(picture)])[0], theirs, rtol=0, atol=1e-6)

@@ -31,7 +31,8 @@ def small_encoder() -> VisionEncoder:
 
 @with_mkl
 def test_the_encoder_gives_what_it_gave() -> None:
-    encoder, pixels = small_encoder(), torch.randn(1, 3, 192, 192)
+    side = BLIP_MODELS["demo"].vision.image_px
+    encoder, pixels = small_encoder(), torch.randn(1, 3, side, side)
     with torch.inference_mode():
         before = encoder(pixels)
         pack(encoder)
