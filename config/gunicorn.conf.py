@@ -26,6 +26,7 @@ _RESERVE = 16  # threads for saying no; probes have their own
 _SLOW = 64  # threads for clients that drip their requests; each holds one until it is given up
 _SWITCH_S = 0.001  # Python's own 0.005 is long for a probe that waits for several threads at each of its steps
 _OWN_FILES = 100  # open in the process itself: modules, weights, logs
+_FILES_OF_A_REQUEST = 4  # beside its connection: the one to the URL that it names, and the large files of a form
 
 
 def _connections(wanted: int) -> int:
@@ -33,12 +34,16 @@ def _connections(wanted: int) -> int:
 
     gunicorn's worker ends when it cannot open one more; what is over the number waits outside.
     """
-    files = 2 * wanted + _OWN_FILES  # a connection, and the one to the URL that it names
+    files = wanted + threads * _FILES_OF_A_REQUEST + _OWN_FILES  # only who has a thread opens more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
         soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else min(wanted, (soft - _OWN_FILES) // 2)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    free = soft - _OWN_FILES
+    # with too few for all threads, for as many connections as may have a thread each
+    return min(wanted, max(free - threads * _FILES_OF_A_REQUEST, free // (1 + _FILES_OF_A_REQUEST)))
 
 
 chdir = str(CHECKOUT)  # REST.py is found from anywhere

@@ -7,6 +7,7 @@
 """
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -63,7 +64,7 @@ def caption(
     and OSError for a file that cannot be read.
     """
     form, files = _body(picture, options)
-    for tries_left in range(retries, -1, -1):
+    for tries_left in range(max(0, retries), -1, -1):
         answer = _post(f"{server.rstrip('/')}/v3/analyze", form, files, _headers(key), timeout_s)
         wait_s = _retry_after_s(answer)
         if wait_s is None or not tries_left:
@@ -82,14 +83,17 @@ def _body(picture: Picture, options: Mapping[str, str | float]) -> tuple[dict[st
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    return {"X-API-Key": key} if key else {}  # requests would replace Authorization by what ~/.netrc says
 
 
 def _post(
     url: str, form: dict[str, str], files: dict[str, Any] | None, headers: dict[str, str], timeout_s: float
 ) -> requests.Response:
     try:
-        return requests.post(url, data=form, files=files, headers=headers, timeout=timeout_s)
+        # a redirect could lead key and picture to anybody
+        return requests.post(
+            url, data=form, files=files, headers=headers, timeout=timeout_s, allow_redirects=False
+        )
     except requests.Timeout:
         raise ServiceError("unreachable", f"{url} did not answer within {timeout_s:g} s") from None
     except requests.RequestException as exc:
@@ -136,6 +140,8 @@ def main() -> None:
     parser.add_argument("--server", default=SERVER, help="where the service is (default: %(default)s)")
     parser.add_argument("--key", default=os.environ.get("CAPTIONS_KEY"), help="API key (default: $CAPTIONS_KEY)")
     args = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know emojis
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(0 if print_captions(args.pictures, args.server, args.key) else 1)
 
 

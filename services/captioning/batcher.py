@@ -119,6 +119,9 @@ class Batcher:
         with self._changed:
             self._stop_by = time.monotonic() + grace_s
             self._changed.notify_all()
+        if grace_s <= 0:
+            self._refuse_queued()
+            return
         timer = threading.Timer(grace_s, self._refuse_queued)  # a device may be long with its batch by then
         timer.daemon = True
         timer.start()

@@ -13,6 +13,7 @@ _THIS_MACHINE = re.compile(r"(localhost\.?|127\.0\.0\.1|\[::1\])(:[0-9]{0,5})?",
 AS_IT_CAME = "werkzeug.proxy_fix.orig"  # in the environ: what a trusted proxy's word has replaced
 
 _REQUEST_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-ID, X-Request-Timeout"
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}( *, *[A-Za-z0-9-]{1,64}){0,30}")
 _READABLE_HEADERS = "Retry-After, X-Request-ID"
 _PREFLIGHT_GOOD_FOR_S = 3600
 
@@ -41,7 +42,10 @@ def register_access(app: Flask, private: bool, cors_origins: Sequence[str]) -> N
         del answer.headers["Content-Type"]
         if cors_origins and "Access-Control-Request-Method" in request.headers:
             answer.headers["Access-Control-Allow-Methods"] = methods
-            answer.headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
+            # whatever the page wants to send: clients in browsers add headers that change nothing here
+            wanted = request.headers.get("Access-Control-Request-Headers", "")
+            allowed = wanted if _HEADER_NAMES.fullmatch(wanted) else _REQUEST_HEADERS
+            answer.headers["Access-Control-Allow-Headers"] = allowed
             answer.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_GOOD_FOR_S)
         return answer
 

@@ -8,7 +8,7 @@ from typing import Any
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from services.errors import BadRequest, InvalidParameter
+from services.errors import BadRequest, InvalidParameter, TooLarge
 from services.web.base64_text import decode_base64
 from services.web.decoding import OPTION_FIELDS
 from services.web.request import ApiRequest
@@ -17,6 +17,7 @@ UPLOAD_FIELDS = ("file", "image", "img_file")
 RAW_BODY = "a raw body"
 MAX_FORM_TEXT_BYTES = 500_000
 MAX_FORM_PARTS = 100
+MAX_JSON_SIGNS = 100_000
 TEXT_FIELDS = ("url", "file", "model")
 
 _TYPES_THAT_CARRY = "image/*, application/octet-stream, multipart/form-data or application/json"
@@ -31,7 +32,7 @@ class Body:
 
 
 def read_body(request: ApiRequest, max_image_bytes: int) -> Body:
-    """Raises BadRequest, InvalidParameter, and werkzeug's RequestEntityTooLarge.
+    """Raises BadRequest, InvalidParameter, TooLarge, and werkzeug's RequestEntityTooLarge.
 
     Of an uploaded file at most one byte more than `max_image_bytes` is taken, so that its size shows.
     """
@@ -55,7 +56,7 @@ def read_body(request: ApiRequest, max_image_bytes: int) -> Body:
 def read_json(request: ApiRequest) -> dict[str, Any]:
     """The JSON object that a body is, whatever its Content-Type says; {} for an empty one.
 
-    Raises BadRequest and werkzeug's RequestEntityTooLarge.
+    Raises BadRequest, TooLarge and werkzeug's RequestEntityTooLarge.
     """
     return _object(_whole(request))
 
@@ -63,7 +64,7 @@ def read_json(request: ApiRequest) -> dict[str, Any]:
 def read_upload(request: ApiRequest, field: str, max_image_bytes: int) -> bytes | None:
     """The file in a field of a multipart form; None where there is none. One byte more than allowed is taken.
 
-    Raises BadRequest and werkzeug's RequestEntityTooLarge.
+    Raises BadRequest, TooLarge and werkzeug's RequestEntityTooLarge.
     """
     if request.mimetype != "multipart/form-data":
         return None
@@ -73,7 +74,8 @@ def read_upload(request: ApiRequest, field: str, max_image_bytes: int) -> bytes 
 
 
 def _whole(request: ApiRequest) -> bytes:
-    content = request.get_data()
+    is_form = request.mimetype == "application/x-www-form-urlencoded"  # which werkzeug reads once more
+    content = request.get_data(cache=is_form)
     if request.content_length is not None and len(content) < request.content_length:
         raise BadRequest(f"The body ended early: {len(content)} of {request.content_length} bytes came")
     # Of a chunked body over the limit, werkzeug gives just what fits; only the next read says that it is over.
@@ -118,6 +120,9 @@ def _form(request: ApiRequest, content: bytes) -> Body:
 def _object(content: bytes) -> dict[str, Any]:
     if not content.strip():
         return {}
+    # a picture in base64 holds none of these; of each, a few bytes become an object of many
+    if sum(content.count(sign) for sign in (b"{", b"[", b",")) > MAX_JSON_SIGNS:
+        raise TooLarge(f"The JSON body has more than {MAX_JSON_SIGNS:,} values: send one picture")
     try:
         message = json.loads(content)
     except (ValueError, RecursionError):

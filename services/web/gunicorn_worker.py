@@ -1,8 +1,10 @@
 """gunicorn's threaded worker: patient for so long, draining before it leaves, and speaking JSON."""
 
+import copy
 import errno
 import json
 import re
+import select
 import selectors
 import socket
 import threading
@@ -22,7 +24,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import ThreadWorker
 
 from services.web.security_headers import SECURITY_HEADERS
-from services.web.slow_clients import PatientSocket, ReadTimeout, limit_sending
+from services.web.slow_clients import AnswerSocket, PatientSocket, ReadTimeout, limit_sending
 from services.web.turns import PROBES
 
 # What is raised before there is a request -> code and status, the first that fits.
@@ -57,6 +59,13 @@ def _peek(conn: Any) -> bytes | None:
         return bytes(conn.sock.recv(_MOST_PROBE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except OSError:
         return None
+
+
+def _can_send(connection: socket.socket) -> bool:
+    """Whether there is room for a small answer: Linux says so while a third of the buffer is free."""
+    poller = select.poll()
+    poller.register(connection, select.POLLOUT)
+    return bool(poller.poll(0))
 
 
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
@@ -105,8 +114,9 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         if waiting == b"" and conn.initialized:  # the client has closed a connection that was kept
             self._close(conn)
             return
-        # probes do not stand behind all others
-        pool = self.probe_pool if waiting and _PROBE.fullmatch(waiting) else self.tpool
+        # probes do not stand behind all others, unless their client does not read what it was answered before
+        is_probe = waiting and _PROBE.fullmatch(waiting) and _can_send(conn.sock)
+        pool = self.probe_pool if is_probe else self.tpool
         handled = pool.submit(self.handle, conn)
         handled.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
@@ -164,9 +174,11 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
         if self.wsgi.extensions["drain"].is_set():
             req.force_close()
         req.version = min(req.version, (1, 1))  # gunicorn would claim the client's, even one that there is not
+        answering = copy.copy(conn)
+        answering.sock = AnswerSocket(conn.sock)
         try:
-            return bool(super().handle_request(req, conn))
-        except BlockingIOError:
+            return bool(super().handle_request(req, answering))
+        except (BlockingIOError, TimeoutError):
             raise BrokenPipeError(errno.EPIPE, "The client does not read its answer") from None
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:

@@ -96,12 +96,11 @@ def _error(state: BatcherState) -> str | None:
 
 
 def _why_not_ready(state: BatcherState, stopping: bool) -> str:
-    """Empty when a request would be admitted now."""
-    model = _speaker(state)
+    """Empty when a request would be admitted now: one that names no model, and so gets the default one."""
     if stopping:
         return "the service is stopping"
-    if _is_starting(model):
+    if _is_starting(state):
         return "the model is loading"
-    if model.status is ModelStatus.FAILED:
+    if state.status is ModelStatus.FAILED:
         return "the model could not be loaded"
-    return "" if model.admitting else "the queue is full"
+    return "" if state.admitting else "the queue is full"

@@ -52,7 +52,9 @@ class TrustedProxies:
 
         Each proxy appends the address that it was asked from, so what stands left of that place is hearsay.
         """
-        forwarded = [_address(text) for text in parse_list_header(environ.get("HTTP_X_FORWARDED_FOR", ""))]
+        # no parser that knows quotes: one that the client sent would hide what the proxies appended
+        sent = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        forwarded = [_address(text) for text in sent if text.strip()]
         environ["HTTP_X_FORWARDED_FOR"] = ",".join(str(address) for address in forwarded)  # without ports
         known = list(takewhile(lambda address: address is not None, reversed(forwarded)))
         n_trusted = len(list(takewhile(self._trusts, known)))

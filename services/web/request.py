@@ -5,13 +5,19 @@ import re
 import socket
 import time
 import uuid
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import flask
 from werkzeug.formparser import FormDataParser
 
+from services.errors import TooLarge
+from services.web.turns import ARRIVED_AT
+
 # What may stand in a log line and in a header of the answer just as the client sent it.
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# One is wanted, and of two or three a person reads what is wrong. config/gunicorn.conf.py leaves room for them.
+MAX_FORM_FILES = 3
 
 _DISCARD_BYTES = 64 * 1024
 _DISCARD_S = 10.0
@@ -35,11 +41,12 @@ class ApiRequest(flask.Request):
 
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
-        self.arrived_at = time.monotonic()
+        self.arrived_at: float = environ.get(ARRIVED_AT) or time.monotonic()  # before it had to wait for its turn
         sent = self.headers.get("X-Request-ID", "")
         self.id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         self.outcome = "ok"
         self.stages: list[Stage] = []
+        self._form_files: list[IO[bytes]] = []
 
     @property
     def seconds(self) -> float:
@@ -53,6 +60,25 @@ class ApiRequest(flask.Request):
         parser = super().make_form_data_parser()
         parser.silent = False  # or a malformed form would read as an empty one
         return parser
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        """Where werkzeug puts a file of a form: into memory, or into a file of its own where it is large.
+
+        Raises TooLarge.
+        """
+        if len(self._form_files) == MAX_FORM_FILES:
+            for file in self._form_files:
+                file.close()
+            raise TooLarge(f"The form holds more than {MAX_FORM_FILES} files: send one picture")
+        file = super()._get_file_stream(total_content_length, content_type, filename, content_length)
+        self._form_files.append(file)
+        return file
 
     def client_left(self) -> bool:
         """Whether the client has closed its connection; False where the server does not show it.

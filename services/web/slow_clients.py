@@ -24,7 +24,7 @@ class ReadTimeout(ParseException):  # type: ignore[misc]
 
 
 def limit_sending(connection: socket.socket) -> None:
-    """A client that does not read its answer holds its thread for STALL_S; then sending raises BlockingIOError."""
+    """A call that sends ends after STALL_S: with what the client took, or BlockingIOError for nothing."""
     seconds, rest = divmod(STALL_S, 1)
     limit = struct.pack("ll", int(seconds), int(1e6 * rest))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -48,8 +48,31 @@ class PatientSocket:
         if not poller.poll(left_s * 1000):
             raise ReadTimeout
         data = self._connection.recv(n_bytes)
-        self._stop += len(data) / SLOWEST_BYTES_PER_S
+        # what came fast is no credit for a long silence
+        latest = time.monotonic() + STALL_S
+        self._stop = min(self._stop + len(data) / SLOWEST_BYTES_PER_S, latest)
         return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class AnswerSocket:
+    """A connection as gunicorn writes an answer to it, with a time-out over each piece. See `limit_sending`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def sendall(self, data: bytes) -> None:
+        """Raises BlockingIOError for a client that takes nothing, TimeoutError for one that is too slow."""
+        left = memoryview(data)
+        stop = time.monotonic() + STALL_S
+        while left:
+            n_bytes = self._connection.send(left)
+            left = left[n_bytes:]
+            stop += n_bytes / SLOWEST_BYTES_PER_S
+            if left and time.monotonic() > stop:
+                raise TimeoutError
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)

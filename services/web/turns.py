@@ -8,6 +8,7 @@ hundred times, and so does the one that answers `/health`, which then takes as l
 """
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PROBES = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
 AT_ONCE = 2  # one that computes, and one that is ready to
 
+ARRIVED_AT = "service.arrived_at"  # in the environ: when, in time.monotonic()
 _KEY = "service.turn"
 
 
@@ -54,6 +56,7 @@ class Turns:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] in PROBES:
             return self._app(environ, start_response)
+        environ[ARRIVED_AT] = time.monotonic()
         turn = environ[_KEY] = Turn(self._turns)
         environ["wsgi.input"] = _Body(environ["wsgi.input"], turn)
         turn.begin()

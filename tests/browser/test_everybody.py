@@ -1,6 +1,7 @@
 """The page for everybody: by keyboard, on a phone, in the dark, read by axe-core, under any path."""
 
 import importlib.resources
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,25 @@ def test_by_keyboard_alone(browser: Browser, colours: list[Path]) -> None:
         page.keyboard.press("Enter")
         expect(page.locator(".card h3")).to_have_text(["Only #00ff00", "Only #0000ff"])
         expect(page.get_by_role("button", name="Remove").first).to_be_focused()
+
+
+def test_the_focus_stays_when_stop_goes(browser: Browser, colours: list[Path]) -> None:
+    gate = threading.Event()
+    with opened(browser, FakeCaptioner(gate=gate)) as page:
+        choose(page, colours[0])
+        page.get_by_role("button", name="Stop").focus()
+        gate.set()
+        expect(page.locator(".card h3")).to_have_text("Only #ff0000")
+        expect(page.locator("#results-title")).to_be_focused()
+
+
+def test_the_buttons_of_cards_say_whose_they_are(browser: Browser, colours: list[Path]) -> None:
+    with opened(browser, FakeCaptioner()) as page:
+        choose(page, *colours[:2])
+        expect(page.locator(".card[data-state=done]")).to_have_count(2)
+        buttons = page.get_by_role("button", name="Remove")
+        expect(buttons.nth(0)).to_have_accessible_description("red.png")
+        expect(buttons.nth(1)).to_have_accessible_description("green.png")
 
 
 def test_the_focus_is_seen(browser: Browser, colours: list[Path]) -> None:

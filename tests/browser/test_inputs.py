@@ -184,6 +184,15 @@ def test_a_beginning_and_a_question_where_the_model_can(browser: Browser, colour
         expect(page.locator("#model-line")).to_have_text("albef/x on cpu")
         expect(page.get_by_label("Begin the caption with")).to_be_hidden()
 
+    with opened(browser, before=health(model="blip_vqa/vqav2", engine="lavis")) as page:
+        expect(page.get_by_label("Ask about the picture")).to_be_visible()
+        expect(page.get_by_label("Begin the caption with")).to_be_hidden()
+
+    both = {"albef/x": "loaded", "albef/y": "loaded"}
+    with opened(browser, before=health(model="albef/x", engine="lavis", models=both)) as page:
+        page.get_by_label("Model", exact=True).select_option("albef/y")
+        expect(page.get_by_label("Begin the caption with")).to_be_hidden()
+
 
 def test_one_of_several_models(browser: Browser, colours: list[Path]) -> None:
     others = {"other/stripes": ListeningCaptioner("a striped cat")}

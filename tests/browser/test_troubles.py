@@ -12,6 +12,7 @@ from services.captioning.captioner import Captioner, LoadProgress, ReportProgres
 from services.web.keys import ApiKeys
 from tests.browser.conftest import choose, health, opened
 from tests.fakes import WAIT_S, FakeCaptioner
+from tests.web.listening import ListeningCaptioner
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +75,47 @@ def test_answers_of_others_and_none(
         expect(page.locator(".card h3")).to_have_text("A frog in the sunset")
 
 
+def test_a_fault_of_the_page_ends_nothing(browser: Browser, colours: list[Path]) -> None:
+    """An answer that the page is not made for, here for the first picture alone."""
+    tries: list[str] = []
+
+    def odd_once(route: Route) -> None:
+        tries.append(route.request.url)
+        if len(tries) > 1:
+            route.continue_()
+        else:
+            route.fulfill(json={"status": "success"})
+
+    def before(page: Page) -> None:
+        page.add_init_script("console.error = () => {}")  # where the page tells of it
+        page.route("**/v3/analyze", odd_once)
+
+    with opened(browser, before=before) as page:
+        choose(page, *colours[:2])
+        expect(page.locator(".card h3")).to_have_text(["The service made a mistake.", "A frog in the sunset"])
+        choose(page, colours[2])
+        expect(page.locator(".card h3").first).to_have_text("A frog in the sunset")
+
+
+WITHOUT_LOOKBEHIND = """
+    const Known = RegExp;
+    window.RegExp = class extends Known {
+        constructor(pattern, flags) {
+            if (/[(][?]<[!=]/.test(String(pattern))) throw new SyntaxError("invalid group specifier name");
+            super(pattern, flags);
+        }
+    };
+"""
+
+
+def test_browsers_that_cannot_look_behind_mark_the_words(browser: Browser, colours: list[Path]) -> None:
+    sees = ListeningCaptioner("frog cat and a frog-cat in a bullfrog")
+    with opened(browser, sees, before=lambda page: page.add_init_script(WITHOUT_LOOKBEHIND)) as page:
+        choose(page, colours[0])
+        expect(page.locator(".card h3")).to_have_text("Frog cat and a frog-cat in a bullfrog")
+        expect(page.locator("h3 .named")).to_have_text(["Frog", "cat", "frog", "cat"])
+
+
 def test_a_busy_service_is_asked_again_when_it_said(browser: Browser, colours: list[Path]) -> None:
     tries: list[str] = []
 
@@ -98,6 +140,8 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(browser: Browser, colours:
         dialog = page.get_by_role("dialog", name="This service asks for a key")
         give(page, "")
         expect(dialog.get_by_role("alert")).to_contain_text("Type or paste the key")
+        expect(page.get_by_label("Key", exact=True)).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_label("Key", exact=True)).to_be_focused()
         give(page, "wrong")
         expect(dialog.get_by_role("alert")).to_contain_text("This key was not accepted.")
         give(page, KEY)

@@ -3,6 +3,7 @@
 import dataclasses
 import http.server
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -104,11 +105,28 @@ def test_a_refusal_has_the_code_and_message_of_the_service(server: str) -> None:
     assert (error.code, error.message, error.status) == ("unsupported_format", "File type not allowed", 415)
 
 
-def test_the_key_is_sent() -> None:
+def test_the_key_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))  # requests would send that in Authorization
     with answering((200, {}, SUCCESS), (200, {}, SUCCESS)) as (url, asked):
         assert caption(TEAL_PNG, url, key="secret") == Caption("a dog", (), None, "some")
         caption(TEAL_PNG, url)
-    assert [headers.get("Authorization") for headers in asked] == ["Bearer secret", None]
+    assert [headers.get("X-API-Key") for headers in asked] == ["secret", None]
+
+
+def test_the_key_follows_no_redirect() -> None:
+    with answering((200, {}, SUCCESS)) as (elsewhere, asked):
+        away = (307, {"Location": elsewhere}, b"")
+        with answering(away) as (url, _), pytest.raises(ServiceError, match="status 307"):
+            caption(TEAL_PNG, url, key="secret")
+    assert asked == []
+
+
+def test_fewer_than_no_retries_are_none(waited: list[float]) -> None:
+    with answering(BUSY) as (url, _), pytest.raises(ServiceError, match="overloaded"):
+        caption(TEAL_PNG, url, retries=-1)
+    assert waited == []
 
 
 def test_it_comes_back_when_it_is_told_to(waited: list[float]) -> None:
@@ -167,3 +185,10 @@ def test_the_command_line(server: str, tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{missing}: [Errno 2] No such file")
     assert done.returncode == 1
     assert run("--server", server, file).returncode == 0
+
+
+def test_a_name_that_is_no_text_ends_nothing(server: str, tmp_path: Path) -> None:
+    file = os.fsdecode(bytes(tmp_path) + b"/\xff.png")
+    Path(file).write_bytes(TEAL_PNG)
+    done = run("--server", server, file, file)
+    assert (done.returncode, done.stdout.count(CAPTION)) == (0, 2)

@@ -1,5 +1,6 @@
 """`gunicorn 'tests.web.held:app()'`: its captioner begins when it is told to, and tells how much it had to do."""
 
+import atexit
 import os
 import threading
 from contextlib import ExitStack
@@ -10,7 +11,8 @@ from tests.fakes import FakeCaptioner, make_app
 
 CALL_TIMEOUT_S = "TESTS_CALL_TIMEOUT_S"
 
-_stack = ExitStack()  # never closed: the pipeline lives as long as the process
+_stack = ExitStack()
+atexit.register(_stack.close)  # while threads can still be started, as to stop the pipeline takes one
 
 
 def app() -> Flask:

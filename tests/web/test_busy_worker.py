@@ -1,14 +1,18 @@
 """Whom the worker lets wait, and whom not: over real connections, with as few threads as make the difference."""
 
+import contextlib
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from services.web.gunicorn_worker import PROBE_THREADS
 from services.web.turns import AT_ONCE, PROBES
 from tests.fakes import picture
-from tests.web.served import STALL_S
+from tests.web.served import BYTES_PER_S, STALL_S
 from tests.web.test_sockets import ask, exchange, serving
 
 THREADS = 4  # as `serving` has
@@ -78,6 +82,50 @@ def test_clients_that_do_not_read_their_answers_are_given_up() -> None:
             connection.sendall(20 * asks)
         for _ in range(20):  # each of these stands behind the next answer of each of those
             assert ask(port, "GET", "/v1/models")[0] == 200
+
+
+def unread(stack: ExitStack, port: int) -> socket.socket:
+    """A connection with next to no room for answers."""
+    connection = stack.enter_context(socket.socket())
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def test_clients_that_read_their_answers_drop_by_drop_are_given_up() -> None:
+    """Each reads several times in a second, and would need more than a minute for the whole."""
+    done = threading.Event()
+
+    def sip(connections: list[socket.socket]) -> None:
+        while not done.wait(0.2):
+            for connection in connections:
+                with contextlib.suppress(OSError):  # it was given up
+                    connection.recv(4096)
+
+    hurried = {STALL_S: "2", BYTES_PER_S: "1000000"}
+    with serving(send_buffer="4096", **hurried) as port, ExitStack() as stack:
+        slow = [unread(stack, port) for _ in range(THREADS)]
+        for connection in slow:
+            connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        sipping = threading.Thread(target=sip, args=[slow])
+        sipping.start()
+        try:
+            assert ask(port, "GET", "/v1/models")[0] == 200
+        finally:
+            done.set()
+            sipping.join()
+
+
+def test_probes_that_nobody_reads_the_answers_of_stop_no_others() -> None:
+    with serving(send_buffer="4096", **{STALL_S: "600"}) as port, ExitStack() as stack:
+        for _ in range(PROBE_THREADS):
+            connection = unread(stack, port)
+            for _ in range(60):  # one by one, each whole, and far more than there is room for
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                time.sleep(0.02)
+        for path in PROBES:
+            assert ask(port, "GET", path)[0] == 200
 
 
 def test_requests_that_came_at_once_are_all_answered() -> None:

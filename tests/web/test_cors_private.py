@@ -65,14 +65,35 @@ def test_preflight() -> None:
             "Allow": "GET, HEAD, OPTIONS, POST",
             "Access-Control-Allow-Origin": "*",
             "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS, POST",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID, "
-            "X-Request-Timeout",
+            "Access-Control-Allow-Headers": "content-type",
             "Access-Control-Max-Age": "3600",
             "Access-Control-Expose-Headers": "Retry-After, X-Request-ID",
             "X-Request-ID": fresh_id,
             **SECURITY_HEADERS,
         },
     )
+
+
+OURS = "Authorization, Content-Type, X-API-Key, X-Request-ID, X-Request-Timeout"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed"),
+    [
+        ("authorization,x-stainless-lang,x-stainless-os", "authorization,x-stainless-lang,x-stainless-os"),
+        ("content-type, traceparent", "content-type, traceparent"),
+        ("", OURS),
+        ("a:b", OURS),
+        ("a,", OURS),
+        (",".join(["x-a"] * 31), ",".join(["x-a"] * 31)),
+        (",".join(["x-a"] * 32), OURS),
+    ],
+)
+def test_pages_may_send_headers_of_their_own(wanted: str, allowed: str) -> None:
+    headers = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": wanted}
+    with served(("*",)) as app:
+        response = app.test_client().options("/v1/chat/completions", headers={"Origin": PAGE, **headers})
+    assert response.headers["Access-Control-Allow-Headers"] == allowed
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": PAGE, "Access-Control-Request-Method": "POST"}])

@@ -1,13 +1,15 @@
 """Which inputs a request may have, in which forms; the sources are never fetched or decoded here."""
 
 import base64
+import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from services.errors import BadRequest, CaptioningError, ConflictingInput, InvalidParameter, NoInput
+from services.errors import BadRequest, CaptioningError, ConflictingInput, InvalidParameter, NoInput, TooLarge
 from services.images.source import BytesSource, FileSource, ImageSource, UrlSource
 from services.web.base64_text import decode_base64
 from services.web.inputs import read_inputs, read_timeout_s
@@ -50,6 +52,7 @@ def typed(data: str | bytes, content_type: str) -> dict[str, Any]:
         ({"json": {"url": None, "file": "/a.png"}}, FileSource("/a.png")),
         ({"json": {"image": BASE64}}, BytesSource(JPEG)),
         ({"json": {"image": f"data:image/jpeg;base64,{BASE64}"}}, BytesSource(JPEG)),
+        ({"json": {"image": BASE64, "ignored": [0] * 90_000}}, BytesSource(JPEG)),
         (typed('\ufeff{"file": "/a.png"}', "application/json"), FileSource("/a.png")),
         (typed('{"file": "/a.png"}'.encode("utf-16"), "application/json"), FileSource("/a.png")),
         (typed('{"file": "/a.png"}', "application/vnd.api+json"), FileSource("/a.png")),
@@ -75,6 +78,7 @@ MISSING = NoInput("Must provide either url or file parameter, or POST a file")
 BOTH = ConflictingInput("Cannot provide both url and file parameters")
 NOT_JSON = BadRequest("The body is not valid JSON")
 NO_OBJECT = BadRequest('The JSON body must be an object, such as {"url": "https://…"}')
+TOO_MANY_VALUES = TooLarge("The JSON body has more than 100,000 values: send one picture")
 NO_FORM = BadRequest("The multipart body is malformed or incomplete")
 
 
@@ -124,6 +128,12 @@ NO_FORM = BadRequest("The multipart body is malformed or incomplete")
         (typed("[" * 100_000, "application/json"), NOT_JSON),
         (typed("1" * 5000, "application/json"), NOT_JSON),
         ({"json": {"image": "!!!"}}, BadRequest("image is not valid base64")),
+        (typed('{"a": [' + "0," * 100_000 + "0]}", "application/json"), TOO_MANY_VALUES),
+        (typed('{"a": [' + "[]," * 50_000 + "0]}", "application/json"), TOO_MANY_VALUES),
+        (
+            multipart(*[(f"x{n}", "a.png", b"") for n in range(4)]),
+            TooLarge("The form holds more than 3 files: send one picture"),
+        ),
         (typed("--limit\r\n", "multipart/form-data; boundary=limit"), NO_FORM),
         (typed("whatever", "multipart/form-data"), NO_FORM),
         (
@@ -151,10 +161,26 @@ def test_no_input_or_a_wrong_one(request_args: dict[str, Any], error: Captioning
         f"data:image/jpeg;base64,{BASE64}",
         f"DATA:;BASE64,{BASE64}",
         f"data:image/jpeg;name=a.jpg;base64,{BASE64.replace('/', '%2F').replace('=', '%3D')}",
+        f"data:;base64,{BASE64[:8]}%0D%0A%20{BASE64[8:].replace('/', '%2f').replace('=', '%3d')}",
+        f"{BASE64[:8]}\t \v\f{BASE64[8:]}",
     ],
 )
 def test_base64(text: str) -> None:
     assert decode_base64(text, "image") == JPEG
+
+
+@pytest.mark.parametrize(
+    "text", ["ab " * 500_000, "data:;base64," + "%2B" * 500_000, "data:;base64," + "%41" * 500_000]
+)
+def test_base64_in_many_pieces_takes_a_few_times_its_length(text: str) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(BadRequest):
+            decode_base64(text, "image")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(text)
 
 
 @pytest.mark.parametrize(

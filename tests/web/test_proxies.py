@@ -73,6 +73,8 @@ def test_without_the_setting_nobody_is() -> None:
         ("fe80::1%<script>", PROXY),
         ("", PROXY),
         (",,", PROXY),
+        ('", 203.0.113.7', "203.0.113.7"),  # a quote that the client sent quotes nothing
+        ('"198.51.100.1, 203.0.113.7, 10.0.0.9', "203.0.113.7"),
     ],
 )
 def test_who_the_client_is(app: Flask, forwarded: str, address: str) -> None:

@@ -143,7 +143,8 @@ def test_where_the_default_model_failed_the_next_one_speaks_for_the_service() ->
         assert (status, health["status"], health["model_status"]) == (200, "healthy", "failed")
         assert health["models"] == {"fake/colours": "failed", "fake/second": "loaded"}
         assert health["error"] == "fake/colours: no such weights"
-        assert client.get("/ready").status_code == 200
+        # but most requests name no model
+        assert client.get("/ready").json == {"ready": False, "reason": "the model could not be loaded"}
         refused = client.post("/analyze", **upload())
         assert refused.status_code == 503
         assert body_of(refused)["error"]["code"] == "model_not_ready"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.fakes import picture, wait_for
 from tests.web.answers import analysis, failure, multipart
-from tests.web.served import DRAINING, MAX_IMAGE_BYTES, STALL_S
+from tests.web.served import BYTES_PER_S, DRAINING, MAX_IMAGE_BYTES, STALL_S
 
 CHECKOUT = Path(__file__).parents[2]
 TOO_LARGE = failure(
@@ -28,10 +28,19 @@ FAR_TOO_MUCH = bytes(8_000_000)
 
 @contextmanager
 def serving(
-    app: str = "tests.web.served:app()", threads: str = "4", config: str = "", **environ: str
+    app: str = "tests.web.served:app()",
+    threads: str = "4",
+    config: str = "",
+    send_buffer: str = "",
+    **environ: str,
 ) -> Iterator[int]:
-    """gunicorn on a port of its own; gives that port. config: a file for it, else its own defaults."""
+    """gunicorn on a port of its own; gives that port. config: a file for it, else its own defaults.
+
+    send_buffer: bytes that a connection holds back for a client that does not read; "": as many as Linux likes.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer:  # connections have it from their listener
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(send_buffer))
         port: int = listener.getsockname()[1]
         worker = ["--worker-class", "services.web.gunicorn_worker.JsonThreadWorker", "--threads", threads]
         quiet = ["--no-control-socket", "--log-level", "warning"]
@@ -207,6 +216,25 @@ def test_a_kept_connection_has_its_time_anew_for_each_request(impatient: int) ->
         assert connection.getresponse().read()
         time.sleep(0.9)  # 2.7 s in all
     connection.close()
+
+
+def test_what_came_fast_is_no_credit_for_a_long_silence() -> None:
+    head = b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+    with serving(**{STALL_S: "1", BYTES_PER_S: "10"}) as port:
+        answer = exchange(port, head + bytes(99_000))  # of 9,900 s
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_slow_upload_that_goes_on_is_waited_for(impatient: int) -> None:
+    body = picture() + bytes(60_000)  # what follows a PNG's end is ignored
+    head = b"POST /analyze HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", impatient), timeout=20) as connection:
+        connection.sendall(head)
+        for start in range(0, len(body), 6_000):  # about 20,000 a second, and longer than the two seconds
+            connection.sendall(body[start : start + 6_000])
+            time.sleep(0.3)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_body_that_ends_early_is_no_image(port: int) -> None:

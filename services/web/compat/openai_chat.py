@@ -16,6 +16,7 @@ from services.web.request import current_request
 from services.web.responses import as_json, json_bytes
 
 MAX_IMAGES = 10  # one after another, within the time of one request
+MOST_TEXT_BYTES = 64 * 1024  # a body that is larger is taken for one with pictures, until it is read
 NO_IMAGE = (
     "This model captions pictures and answers nothing else. "
     "Send a picture as an image_url part of your message, and it says what the picture shows."
@@ -43,14 +44,20 @@ def openai_routes(doorway: Doorway) -> Blueprint:
 
     @routes.post("/chat/completions")
     def complete() -> Response:
-        doorway.check_admitting()
-        message = read_json(current_request())
+        request = current_request()
+        # what may hold a picture is refused before it is read; a text alone is answered even then
+        if request.content_length is None or request.content_length > MOST_TEXT_BYTES:
+            doorway.check_admitting()
+        message = read_json(request)
         model = doorway.models.get(text_in(message, "model"))
         parts = _parts(message)
         answers = can_answer(model.name)
         question = _question(parts) if answers else ""  # a model that only captions ignores it
         decoding = read_decoding([("question", question)], model.name)
-        texts = [doorway.caption(picture, decoding, model) for picture in _pictures(parts)]
+        pictures = _pictures(parts)
+        if pictures:
+            doorway.check_admitting(model)
+        texts = [doorway.caption(picture, decoding, model) for picture in pictures]
         content = "\n".join(texts) or (NO_IMAGE_TO_ASK_ABOUT if answers else NO_IMAGE)
         answer = _stream if message.get("stream") is True else _whole
         return answer(model.short_name, content)

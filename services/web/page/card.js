@@ -4,6 +4,7 @@ import { copyText } from "./copy.js";
 import { inWords } from "./errors.js";
 
 const template = document.getElementById("card");
+let made = 0;
 
 export class Card {
   /** picture: {blob, name} or {url}; asked: the question or beginning that went along, or "". */
@@ -15,6 +16,14 @@ export class Card {
     else this.showElsewhere(picture.url);
     this.put(".asked", asked);
     this.find(".copy").addEventListener("click", ({ target }) => copyText(this.text, target));
+    this.tellApart();
+  }
+
+  /** The buttons of all cards have the same names: each is described by what its picture is called. */
+  tellApart() {
+    const source = this.find(".source");
+    source.id = `source-${(made += 1)}`;
+    for (const button of this.element.querySelectorAll("button")) button.setAttribute("aria-describedby", source.id);
   }
 
   find(selector) {
@@ -109,8 +118,9 @@ function marked(text, words) {
   const forms = words.map((word) => word.split("_").map(escaped).join("[\\s_-]+"));
   forms.sort((a, b) => b.length - a.length);
   if (!forms.length) return [text];
-  const pattern = new RegExp(`(?<![\\p{L}\\p{N}])(${forms.join("|")})(?![\\p{L}\\p{N}])`, "iu");
-  return text.split(pattern).map((part, n) => (n % 2 ? element("span", "named", part) : part));
+  // what stands before a word is taken and given back: older browsers cannot look behind
+  const pattern = new RegExp(`(^|[^\\p{L}\\p{N}])(${forms.join("|")})(?![\\p{L}\\p{N}])`, "iu");
+  return text.split(pattern).map((part, n) => (n % 3 === 2 ? element("span", "named", part) : part));
 }
 
 function escaped(text) {

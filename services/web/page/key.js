@@ -21,7 +21,7 @@ export function mayAskAgain() {
 export async function askForKey(tried) {
   if (key !== tried) return true; // given meanwhile
   if (declined) return false;
-  problem.textContent = tried ? "This key was not accepted. Check it, or ask for another." : "";
+  showProblem(tried ? "This key was not accepted. Check it, or ask for another." : "");
   input.value = "";
   dialog.returnValue = "";
   dialog.showModal();
@@ -37,8 +37,9 @@ export async function askForKey(tried) {
 document.getElementById("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const sane = /^[\x21-\x7e]+$/.test(input.value.trim()); // what a header can carry
-  problem.textContent = sane ? "" : "Type or paste the key: letters, digits and signs, without spaces.";
+  showProblem(sane ? "" : "Type or paste the key: letters, digits and signs, without spaces.");
   if (sane) dialog.close("use");
+  else input.focus();
 });
 document.getElementById("key-cancel").addEventListener("click", () => dialog.close(""));
 
@@ -47,8 +48,13 @@ change.hidden = !key;
 change.addEventListener("click", () => {
   mayAskAgain();
   askForKey(key);
-  problem.textContent = ""; // nobody has refused it
+  showProblem(""); // nobody has refused it
 });
+
+function showProblem(text) {
+  problem.textContent = text;
+  input.setAttribute("aria-invalid", String(text !== ""));
+}
 
 function keep(text) {
   key = text;

@@ -11,6 +11,7 @@ import { offerWishes, readWishes } from "./wishes.js";
 
 const list = document.getElementById("cards");
 const results = document.getElementById("results");
+const title = document.getElementById("results-title");
 const bar = document.getElementById("run-bar");
 const runText = document.getElementById("run-text");
 const stop = document.getElementById("stop");
@@ -64,6 +65,7 @@ function showRun({ total, done, failed }, isRunning, job) {
   bar.hidden = !(isRunning && several);
   bar.max = total;
   bar.value = ended;
+  if (!isRunning && document.activeElement === stop) title.focus(); // the button goes
   stop.hidden = !isRunning;
   clear.hidden = isRunning;
   if (isRunning) runText.textContent = several ? `${ended} of ${total}` : "";
@@ -73,7 +75,7 @@ function showRun({ total, done, failed }, isRunning, job) {
 
 stop.addEventListener("click", () => {
   stopAll();
-  document.getElementById("results-title").focus();
+  title.focus();
 });
 clear.addEventListener("click", () => {
   for (const job of jobs) job.card.remove();

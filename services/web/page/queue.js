@@ -90,5 +90,6 @@ function pause(seconds, signal) {
 function asProblem(error) {
   if (error instanceof Problem) return error;
   if (error.name === "AbortError") return new Problem("stopped");
-  throw error; // a fault of this page: for the console
+  console.error(error); // a fault of this page; the other pictures go on
+  return new Problem("internal_error");
 }

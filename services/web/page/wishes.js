@@ -29,13 +29,15 @@ function offerModels(names) {
   fields.model.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
 }
 
-/** Which architecture answers is told by the model's name. Of the others, those that LAVIS runs take no prompt. */
+/**
+ * Which architecture answers is told by the model's name. Of the others, those that LAVIS runs take no prompt, and
+ * /health tells the engine of the default model alone; blip_vqa takes a question only.
+ */
 function offerTexts() {
   const name = find("wish-model").hidden ? served.model : fields.model.value;
   const answers = ANSWERING.includes(name.split("/")[0]);
-  const byLavis = name === served.model && served.engine === "lavis";
   find("wish-question").hidden = !answers;
-  find("wish-prompt").hidden = byLavis && !answers;
+  find("wish-prompt").hidden = name.startsWith("blip_vqa") || (served.engine === "lavis" && !answers);
   find("wishes").hidden = Array.from(find("wishes").children).every((part) => part.hidden);
   onlyOneText();
 }

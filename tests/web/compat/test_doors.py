@@ -39,6 +39,7 @@ def as_photoprism(code: str, status: int, message: str) -> tuple[int, Any]:
 
 Shape = Callable[[str, int, str], tuple[int, Any]]
 CONTENT = [{"type": "image_url", "image_url": {"url": DATA_URI}}]
+NO_BODY = {"data": b"{".ljust(100_000), "content_type": "application/json"}  # a chat may hold a text alone
 TENSOR = {"name": "img_url", "shape": [1], "datatype": "BYTES", "data": [DATA_URI]}
 DOORS: list[tuple[str, dict[str, Any], Shape]] = [
     ("/caption-url/", {"json": {"img_url": DATA_URI}}, as_detail),
@@ -94,7 +95,7 @@ def test_overload_is_told_before_the_body_is_read(sent: str) -> None:
         client = app.test_client()
         wait_for(lambda: bool(client.get("/ready").status_code == 503))
         for route, request_args, shape in DOORS:
-            args = request_args if sent == "whole" else {"data": b"{", "content_type": "application/json"}
+            args = request_args if sent == "whole" else NO_BODY
             response = client.post(route, headers={"X-Request-ID": "my-id"}, **args)
             seconds = response.headers["Retry-After"]
             told = shape("overloaded", 503, f"All 1 places of the queue are taken; try again in {int(seconds)} s")

@@ -7,6 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from services.captioning.batcher import ModelStatus
+from services.captioning.captioner import Captioner, ReportProgress
 from services.web.compat.openai_chat import NO_IMAGE, NO_IMAGE_TO_ASK_ABOUT
 from tests.fakes import FakeCaptioner, colour_caption, make_app, picture
 from tests.web.answers import TEAL, TEAL_BASE64
@@ -87,6 +89,19 @@ def test_several_images_get_a_line_each() -> None:
 def test_without_an_image_there_is_a_note(client: FlaskClient, message: dict[str, Any]) -> None:
     response = ask(client, message)
     assert (response.status_code, without_id_and_time(response.json)) == (200, completion(NO_IMAGE))
+
+
+def test_a_text_alone_needs_no_model() -> None:
+    def load(_: ReportProgress) -> Captioner:
+        raise OSError("no weights")
+
+    with make_app(load=load, wait_until=ModelStatus.FAILED) as app:
+        client = app.test_client()
+        assert ask(client, {"role": "user", "content": "Hi"}).status_code == 200
+        assert ask(client, user(image(DATA_URI))).status_code == 503
+        # what may hold a picture is refused before it is read
+        body = b"{".ljust(100_000)
+        assert client.post(ROUTE, data=body, content_type="application/json").status_code == 503
 
 
 def test_what_other_models_take_is_ignored(client: FlaskClient, captioner: ListeningCaptioner) -> None:
