@@ -52,7 +52,7 @@ def test_make_caption_runs_the_client() -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     command = '.venv/bin/python -m services.client --server "http://there:1" "a b.png"'
-    assert done.stdout.splitlines()[-1] == command
+    assert command in done.stdout.splitlines()  # among what make says of itself, within another make
 
 
 @pytest.fixture
