@@ -40,7 +40,7 @@ MODEL_FREE = tuple(
     f"services/captioning/{name}.py"
     for name in (
         "captioner", "batcher", "hosted", "turns", "keeper", "jobs", "runner", "watchdog", "engines",
-        "device_memory", "wanted", "gpu_lock",
+        "device_memory", "wanted", "gpu_lock", "memory",
     )
 )
 RULES = (

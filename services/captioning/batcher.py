@@ -33,10 +33,10 @@ from services.captioning.captioner import (
     Picture,
     PreparedPicture,
 )
-from services.captioning.engines import release_memory
 from services.captioning.hosted import HostedModel, ModelStatus
 from services.captioning.jobs import Job, Place
 from services.captioning.keeper import ModelKeeper
+from services.captioning.memory import release_memory
 from services.captioning.runner import BatchRunner
 from services.captioning.turns import Turns
 from services.captioning.watchdog import Watchdog, end_process

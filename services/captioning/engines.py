@@ -1,11 +1,6 @@
-"""Which engine runs a model: the fast path where there is one, else LAVIS. And how its memory is given back."""
-
-import ctypes
-import gc
-import sys
+"""Which engine runs a model: the fast path where there is one, else LAVIS."""
 
 from services.captioning.captioner import Captioner, ReportProgress
-from services.captioning.gpu_lock import GPU_LOCK
 
 
 def load_captioner(model: str, engine: str, device: str, precision: str, report: ReportProgress) -> Captioner:
@@ -34,19 +29,3 @@ def load_captioner(model: str, engine: str, device: str, precision: str, report:
     from services.captioning.lavis_captioner import load_lavis_captioner
 
     return load_lavis_captioner(model, device, report)
-
-
-def release_memory() -> None:
-    """Give what no object holds any more back, to the operating system and to the GPUs' other programs.
-
-    Python frees what is in no cycle by itself, but torch keeps a GPU's memory for its next tensors, and the C
-    library keeps what it has on its heap: all but the largest blocks.
-    """
-    gc.collect()
-    torch = sys.modules.get("torch")  # a process that has not imported it has nothing of it
-    if torch and torch.cuda.is_initialized():
-        with GPU_LOCK:
-            torch.cuda.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-    if trim:
-        trim(0)

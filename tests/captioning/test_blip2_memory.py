@@ -10,7 +10,7 @@ from services.captioning import lavis_zoo
 from services.captioning.blip2.architecture import Blip2, build
 from services.captioning.blip2.model import Blip2Model
 from services.captioning.blip2.weights import Place, load_weights
-from services.captioning.engines import release_memory
+from services.captioning.memory import release_memory
 from tests.captioning.test_blip2_sizes import n_bytes
 from tests.captioning.tiny_blip2 import QFORMER, VISION
 

@@ -12,7 +12,7 @@ import pytest
 from services.captioning import hosted
 from services.captioning.batcher import Batcher, ModelStatus
 from services.captioning.captioner import Captioner, LoadProgress, ReportProgress
-from services.captioning.engines import release_memory
+from services.captioning.memory import release_memory
 from services.errors import ModelNotReady, Overloaded
 from tests.captioning.echo import BEAMS, INFO, WAIT_S, Echo, ask, started, text_of
 from tests.fakes import wait_for

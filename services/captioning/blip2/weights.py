@@ -6,8 +6,7 @@ pages of the file are given back. So there is never a second copy of the model, 
 
 import ctypes
 import mmap
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from services.captioning.blip2.stored import StoredEmbedding, StoredLinear, stor
 from services.captioning.blip2.vision import EvaVision, attention_bias, resized_positions
 from services.captioning.checkpoints import ModelLoadError, cure_for, read_weights
 from services.captioning.devices import DTYPES
+from services.captioning.memory import trim_heap
 
 MOST_NAMED = 8
 _LIBC = ctypes.CDLL(None)
-_MADV_PAGEOUT = 21  # of Linux, since 5.4: pages that were not changed are dropped
 _LAVIS_NAMES = {"opt_proj.": "language_projection.", "t5_proj.": "language_projection."}
 _LAVIS_NAMES |= {"opt_model.": "language_model.", "t5_model.": "language_model."}
 
@@ -68,10 +67,14 @@ class Place:
 
 
 class Weights:
-    """Names, as the module has them -> tensors, each taken once; and what was not there."""
+    """Names, as the module has them -> tensors, each taken once; and what was not there.
 
-    def __init__(self, held: Mapping[str, Tensor]) -> None:
+    mapped: addresses at which the files that the tensors are from are mapped.
+    """
+
+    def __init__(self, held: Mapping[str, Tensor], mapped: Sequence[range] = ()) -> None:
         self._held = held
+        self._mapped = mapped
         self.faults: list[str] = []
 
     def take(self, name: str, shape: torch.Size) -> Tensor:
@@ -83,6 +86,16 @@ class Weights:
         else:
             return weight
         return torch.empty(shape, device="meta")
+
+    def forget(self, weight: Tensor, placed: nn.Module) -> None:
+        """Give back the memory of `weight`, where it is pages of a file; used again, it would be read again."""
+        first = -(-weight.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (weight.data_ptr() + weight.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        kept = [*placed.parameters(), *placed.buffers()]
+        is_kept = any(weight.data_ptr() == tensor.data_ptr() for tensor in kept if not tensor.is_meta)
+        if last > first and not is_kept and any(first in pages and last <= pages.stop for pages in self._mapped):
+            # not MADV_PAGEOUT: it leaves pages that the system holds in one piece with others
+            _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
 
     def __contains__(self, name: str) -> bool:
         return name in self._held
@@ -101,7 +114,7 @@ def load_weights(blip2: Blip2, checkpoint: Path, vision: Path | None, language: 
         held |= {f"visual_encoder.{name}": weight for name, weight in read_weights(vision).items()}
     # last, as with LAVIS: what was trained along is in it, and wins
     held |= {_our_name(name): weight for name, weight in read_weights(checkpoint).items()}
-    weights = Weights(_fitted(blip2, held))
+    weights = Weights(_fitted(blip2, held), _mapped_pages({checkpoint, *language, *([vision] if vision else [])}))
     fill_language_ends(blip2.language_model, weights, place)
     fill(blip2, "", weights, place)
     if weights.faults:
@@ -153,7 +166,7 @@ def fill_language_ends(language_model: Any, weights: Weights, place: Place) -> N
         embedding.weight = _parameter(place.tensor(prefix, table))
         head.weight = embedding.weight if is_tied else _parameter(place.tensor(prefix, of_head))
     for taken in (table, of_head):
-        _forget(taken, language_model)
+        weights.forget(taken, language_model)
 
 
 def fill(module: nn.Module, prefix: str, weights: Weights, place: Place) -> None:
@@ -164,7 +177,8 @@ def fill(module: nn.Module, prefix: str, weights: Weights, place: Place) -> None
             weight = weights.take(f"{path}.weight", child.weight.shape)
             bias = None if child.bias is None else weights.take(f"{path}.bias", child.bias.shape)
             setattr(module, name, place.linear(path, weight, bias))
-            _forget(weight, getattr(module, name))
+            weights.forget(weight, getattr(module, name))
+            trim_heap()  # what the rounding took
         else:
             fill(child, f"{path}.", weights, place)
     for name, parameter in module.named_parameters(recurse=False):
@@ -179,15 +193,12 @@ def _parameter(weight: Tensor) -> nn.Parameter:
     return nn.Parameter(weight, requires_grad=False)
 
 
-def _forget(weight: Tensor, placed: nn.Module | Tensor) -> None:
-    """Ask the system to take the pages of `weight` out of memory, where they are those of a file.
-
-    Of what is not in a file, or is used as it is, nothing is lost: only the pages may have to come back.
-    """
-    kept = [*placed.parameters(), *placed.buffers()] if isinstance(placed, nn.Module) else [placed]
-    if weight.is_meta or any(weight.data_ptr() == tensor.data_ptr() for tensor in kept if not tensor.is_meta):
-        return
-    first = -(-weight.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (weight.data_ptr() + weight.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if last > first and sys.platform == "linux":
-        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_PAGEOUT)
+def _mapped_pages(files: set[Path]) -> list[range]:
+    """Addresses at which `files` are mapped; none where the system does not tell."""
+    maps, resolved = Path("/proc/self/maps"), {str(file.resolve()) for file in files}
+    pages = []
+    for line in maps.read_text().splitlines() if maps.exists() else []:
+        addresses, *_, path = line.split(maxsplit=5)
+        if path in resolved:
+            pages.append(range(*(int(address, 16) for address in addresses.split("-"))))
+    return pages
