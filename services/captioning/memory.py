@@ -2,9 +2,12 @@
 
 import ctypes
 import gc
+import mmap
 import sys
 
 from services.captioning.gpu_lock import GPU_LOCK
+
+_MADV_DONTNEED = 4  # of Linux; others lack it in the mmap module
 
 
 def release_memory() -> None:
@@ -29,3 +32,16 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim:
         trim(0)
+
+
+def drop_pages(address: int, size: int) -> None:
+    """Give back the whole pages within `size` bytes from `address`; what is not in a file is lost.
+
+    The pages of a mapped file would count as ours until nothing holds the file any more. Not MADV_PAGEOUT: it
+    leaves pages that the system holds in one piece with others.
+    """
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    advise = getattr(ctypes.CDLL(None), "madvise", None)
+    if last > first and advise and sys.platform == "linux":
+        advise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_DONTNEED)

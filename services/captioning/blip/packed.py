@@ -4,15 +4,11 @@ A plain product of some hundred rows puts the whole weight into that order at ea
 while loading. The values are those of a plain product, but for the order in which sums are rounded.
 """
 
-import ctypes
-import mmap
-
 import torch
 from torch import Tensor, nn
 
 from services.captioning.blip.vision import VisionEncoder
-
-_DONT_NEED = 4  # Linux's MADV_DONTNEED
+from services.captioning.memory import drop_pages
 
 
 class PackedLinear(nn.Module):
@@ -49,16 +45,5 @@ def pack(vision: VisionEncoder) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
                 setattr(module, name, PackedLinear(child, rows))
-                forget(child.weight)
+                drop_pages(child.weight.data_ptr(), child.weight.nbytes)  # nobody will read them again
 
-
-def forget(weight: Tensor) -> None:
-    """Give the memory of a weight that nobody will read again back to the system, though others hold its file.
-
-    The pages of a mapped checkpoint would count as ours until the last tensor of the file is gone.
-    """
-    page = mmap.PAGESIZE
-    start = -(-weight.data_ptr() // page) * page
-    end = (weight.data_ptr() + weight.nbytes) // page * page
-    if end > start:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONT_NEED)

@@ -4,8 +4,6 @@ One weight after the other is taken from the mapped files and put where it belon
 pages of the file are given back. So there is never a second copy of the model, and never one in another precision.
 """
 
-import ctypes
-import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,9 @@ from services.captioning.blip2.stored import StoredEmbedding, StoredLinear, stor
 from services.captioning.blip2.vision import EvaVision, attention_bias, resized_positions
 from services.captioning.checkpoints import ModelLoadError, cure_for, read_weights
 from services.captioning.devices import DTYPES
-from services.captioning.memory import trim_heap
+from services.captioning.memory import drop_pages, trim_heap
 
 MOST_NAMED = 8
-_LIBC = ctypes.CDLL(None)
 _LAVIS_NAMES = {"opt_proj.": "language_projection.", "t5_proj.": "language_projection."}
 _LAVIS_NAMES |= {"opt_model.": "language_model.", "t5_model.": "language_model."}
 
@@ -89,13 +86,11 @@ class Weights:
 
     def forget(self, weight: Tensor, placed: nn.Module) -> None:
         """Give back the memory of `weight`, where it is pages of a file; used again, it would be read again."""
-        first = -(-weight.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        last = (weight.data_ptr() + weight.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         kept = [*placed.parameters(), *placed.buffers()]
-        is_kept = any(weight.data_ptr() == tensor.data_ptr() for tensor in kept if not tensor.is_meta)
-        if last > first and not is_kept and any(first in pages and last <= pages.stop for pages in self._mapped):
-            # not MADV_PAGEOUT: it leaves pages that the system holds in one piece with others
-            _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+        start, end = weight.data_ptr(), weight.data_ptr() + weight.nbytes
+        is_kept = any(start == tensor.data_ptr() for tensor in kept if not tensor.is_meta)
+        if not is_kept and any(pages.start <= start and end <= pages.stop for pages in self._mapped):
+            drop_pages(start, weight.nbytes)
 
     def __contains__(self, name: str) -> bool:
         return name in self._held

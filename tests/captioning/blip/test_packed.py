@@ -1,7 +1,5 @@
 """Packed weights: the same products, and the memory of what they were made of is given back."""
 
-import mmap
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +7,7 @@ from torch import nn
 
 from services.captioning.blip.captioner import load_blip_captioner
 from services.captioning.blip.model import BLIP_MODELS
-from services.captioning.blip.packed import PackedLinear, forget, pack
+from services.captioning.blip.packed import PackedLinear, pack
 from services.captioning.blip.vision import VisionEncoder
 from services.captioning.captioner import LoadProgress
 
@@ -63,23 +61,3 @@ def test_only_fp32_on_the_cpu_is_packed() -> None:
     if torch.cpu._is_vnni_supported():
         rounded = load_blip_captioner("demo", "cpu", "int8", ignore)
         assert not any(isinstance(module, PackedLinear) for module in rounded.blip.modules())
-
-
-def test_a_forgotten_weight_of_a_mapped_file_leaves_memory_and_not_the_file(tmp_path: Path) -> None:
-    pages, values = 64, 64 * mmap.PAGESIZE // 4
-    path = tmp_path / "weights"
-    torch.arange(values, dtype=torch.float32).numpy().tofile(path)
-    weight = torch.from_file(str(path), shared=False, size=values)
-    assert weight.sum() > 0  # reads every page
-    assert resident(weight) == pages
-    forget(weight)
-    assert resident(weight) == 0
-    assert torch.equal(weight, torch.arange(values, dtype=torch.float32))
-
-
-def resident(mapped: torch.Tensor) -> int:
-    """Pages of the mapping in memory, by the kernel's own account."""
-    blocks = Path("/proc/self/smaps").read_text().split("VmFlags")
-    of_mapping = next(block for block in blocks if f"{mapped.data_ptr():x}-" in block)
-    kilobytes = int(of_mapping.split("\nRss:")[1].split()[0])
-    return kilobytes * 1024 // mmap.PAGESIZE
