@@ -33,8 +33,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from services.captioning.blip.captioner import DEVIATION, MEAN
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
+from services.captioning.torch_captioner import DEVIATION, MEAN
 from training.backgrounds import BACKGROUNDS
 from training.evaluate_demo import generate, score
 from training.scenes import KINDS, Scene, draw_crowd, draw_scene

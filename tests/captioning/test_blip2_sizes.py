@@ -51,6 +51,9 @@ class Everything:
     def take(self, name: str, shape: torch.Size) -> torch.Tensor:
         return torch.empty(shape, device="meta")
 
+    def forget(self, weight: torch.Tensor, placed: torch.nn.Module) -> None:
+        """There is no memory to give back."""
+
 
 def n_bytes(module: torch.nn.Module) -> int:
     """Parameters and buffers, each tensor once."""

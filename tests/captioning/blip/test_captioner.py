@@ -131,3 +131,15 @@ def test_published_models_are_as_lavis_describes_them(name: str) -> None:
     sizes = {"base": (768, 12, 12), "large": (1024, 24, 16)}  # of LAVIS's VisionTransformerEncoder.from_config
     vision = ours.vision
     assert (vision.width, vision.layers, vision.heads) == sizes[theirs.model.get("vit_type")]
+
+
+@pytest.mark.parametrize("prompt", [None, "a small drawn picture of a red"])
+def test_an_empty_caption_is_tried_again_more_safely(prompt: str | None) -> None:
+    """A prompt alone is no caption either."""
+    shy = load_blip_captioner("demo", "cpu", "auto", ignore)
+    with torch.no_grad():
+        shy.blip.text.logits.bias[shy.vocabulary.end_token] += 100
+    ((caption,),) = shy.caption([shy.prepare(SCENES[0])], DecodingOptions(1, prompt=prompt, min_length=1))
+    said = caption.text.removeprefix(prompt or "")
+    assert caption.text.startswith(prompt or "")
+    assert len(said.split()) >= 3
