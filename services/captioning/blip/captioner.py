@@ -78,7 +78,7 @@ class BlipCaptioner(TorchCaptioner[list[int]]):
         texts_each = options.num_beams if lots is None else len(lots)
         prompt = torch.tensor(given, device=self._device)
         places = torch.arange(options.max_length, device=self._device)
-        cache = self.blip.text.look(features, options.max_length)
+        cache = self.blip.text.look(features, self._graphs.room(options.max_length))
         first = self.blip.text(prompt.expand(len(features), -1), places[: len(given)], cache)
         cache.widen(texts_each)
         follow = self._graphs.follow(cache)

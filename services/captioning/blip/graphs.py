@@ -26,6 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 KEPT = 8  # recordings of each kind; each holds its tensors
+ROOM = 16  # tokens; texts of up to as many more share a recording
 ENCODED_AT_ONCE = 8  # images, recorded; more keep a GPU busy without
 WARM_UPS = 3  # runs before recording, for what libraries allocate at first
 TOLERANCE = 0.05  # of the largest value: kernels may be chosen otherwise while recording, and bf16 has 8 bits
@@ -105,6 +106,10 @@ class Graphs:
             _keep(self._encoders, images, made)
         self._encoders.move_to_end(images)
         return self._encoders[images](pixels)
+
+    def room(self, max_length: int) -> int:
+        """For how many tokens to make a cache, so that not every length is recorded for itself."""
+        return max_length if self._capture is None else -(-max_length // ROOM) * ROOM
 
     def follow(self, cache: TextCache) -> Follow:
         """What takes the next tokens of texts that go on from `cache`."""

@@ -86,6 +86,17 @@ def test_each_shape_is_recorded_once() -> None:
     assert device.recorded == 4
 
 
+def test_lengths_that_are_near_share_a_recording(demo: BlipCaptioner) -> None:
+    captioner, device = unpacked(), FakeDevice()
+    captioner._graphs = Graphs(captioner.blip, device.capture)
+    for max_length in (30, 24, 17, 32):
+        options = DecodingOptions(max_length=max_length)
+        assert texts(captioner, 2, options) == texts(demo, 2, options)
+    assert device.recorded == 2
+    texts(captioner, 2, DecodingOptions(max_length=33))
+    assert device.recorded == 3
+
+
 def test_recordings_that_were_not_used_for_longest_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "KEPT", 2)
     captioner, device = unpacked(), FakeDevice()
