@@ -72,7 +72,7 @@ def lavis() -> Captioner:
 def test_both_engines_say_which_it_was(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[], Captioner], lost: bool, kind: type[Exception]
 ) -> None:
-    for engine in ("blip.captioner", "lavis_captioner"):
+    for engine in ("torch_captioner", "lavis_captioner"):
         monkeypatch.setattr(f"services.captioning.{engine}.is_lost", lambda _: lost)
     with pytest.raises(kind, match="illegal memory access") as failure:
         make().caption(PICTURES, None)
