@@ -196,7 +196,7 @@ def measure(home: Path, what: str, runs: int, threads: int) -> dict[str, Any]:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown."""
-    columns = [name for name in next(iter(results.values())) if name != "text"]
+    columns = [name for name in next(iter(results.values())) if name not in ("text", *RATIOS)]
     columns += [name for name in RATIOS if any(name in found for found in results.values())]
     lines = [["", *columns], ["---"] * (1 + len(columns))]
     lines += [[what, *(str(found.get(name, "")) for name in columns)] for what, found in results.items()]
