@@ -110,8 +110,8 @@ class TextDecoder(nn.Module):
     def __init__(self, dims: TextDimensions) -> None:
         super().__init__()
         self.dims = dims
-        self.tokens = nn.Embedding(dims.vocabulary, dims.width)
-        self.positions = nn.Embedding(dims.positions, dims.width)
+        self.tokens = _embedding(dims.vocabulary, dims.width)
+        self.positions = _embedding(dims.positions, dims.width)
         self.norm = nn.LayerNorm(dims.width, dims.norm_eps)
         self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.layers))
         self.out = nn.Linear(dims.width, dims.width)
@@ -148,3 +148,8 @@ class TextDecoder(nn.Module):
         cache.follow(parents)
         logits: Tensor = self(tokens[:, None], place, cache)
         return logits
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Without first values: to draw them on `meta`, torch would import its compiler, 66 MB and some seconds."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))

@@ -1,5 +1,7 @@
 """A checkpoint that does not fit the model stops the load, and says where."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,19 @@ def test_the_tied_layer_is_the_second_of_its_names(weights: dict[str, torch.Tens
     weights[last] = weights[last] + 1
     held = load(weights, tmp_path).state_dict()
     assert torch.equal(held["text.tokens.weight"], weights[last])
+
+
+def test_the_first_caption_needs_nothing_of_torchs_compiler() -> None:
+    """Its import takes some seconds and 66 MB."""
+    code = """
+import sys
+import torch
+from PIL import Image
+from services.captioning.engines import load_captioner
+before = set(sys.modules)
+captioner = load_captioner("demo", "auto", "cpu", "fp32", lambda progress: None)
+captioner.caption([captioner.prepare(Image.new("RGB", (9, 9)))], None)
+print(sorted((set(sys.modules) - before) & {"sympy", "torch._inductor", "torch._dynamo"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "[]"
