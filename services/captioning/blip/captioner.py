@@ -94,15 +94,14 @@ class BlipCaptioner(TorchCaptioner[list[int]]):
         return sample(first, step, prompt, end, options, lots.expand(len(features), -1, -1))
 
     def _text(self, tokens: Sequence[int], given: list[int], options: DecodingOptions) -> str:
-        """Without the model's own prompt, but with the request's, which alone is no caption."""
+        """Without the model's own prompt, but with the request's, which may be a whole caption already."""
         text = self.vocabulary.decode(tokens)
         if options.prompt is None:
             return text[len(self._prompt) :].strip()  # as LAVIS cuts it
         written = self.vocabulary.decode(given)
         if not text.startswith(written):  # it ends within a word that goes on otherwise
             return text
-        said = text[len(written) :]
-        return f"{options.prompt.rstrip()}{said}" if said.strip() else ""
+        return f"{options.prompt.rstrip()}{text[len(written) :]}"
 
 
 def load_blip_captioner(name: str, device: str, precision: str, report: ReportProgress) -> BlipCaptioner:

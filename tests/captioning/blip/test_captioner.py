@@ -55,6 +55,15 @@ def test_confidence_is_the_mean_probability_of_the_tokens(
         assert caption.confidence == pytest.approx(math.exp(sum(log_probs) / len(log_probs)), rel=1e-4)
 
 
+def test_a_prompt_that_says_it_all_is_the_caption(demo: BlipCaptioner) -> None:
+    picture = demo.prepare(SCENES[0])
+    ((whole,),) = demo.caption([picture])
+    prompt = f"{BLIP_MODELS['demo'].prompt}{whole.text}"
+    ((caption,),) = demo.caption([picture], DecodingOptions(prompt=prompt))
+    assert caption.text == prompt
+    assert caption.confidence == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize("num_captions", [2, 4, 10])
 @pytest.mark.parametrize("top_p", [None, 0.1, 0.95])
 def test_captions_of_one_picture_differ(demo: BlipCaptioner, num_captions: int, top_p: float | None) -> None:
@@ -133,13 +142,9 @@ def test_published_models_are_as_lavis_describes_them(name: str) -> None:
     assert (vision.width, vision.layers, vision.heads) == sizes[theirs.model.get("vit_type")]
 
 
-@pytest.mark.parametrize("prompt", [None, "a small drawn picture of a red"])
-def test_an_empty_caption_is_tried_again_more_safely(prompt: str | None) -> None:
-    """A prompt alone is no caption either."""
+def test_an_empty_caption_is_tried_again_more_safely() -> None:
     shy = load_blip_captioner("demo", "cpu", "auto", ignore)
     with torch.no_grad():
         shy.blip.text.logits.bias[shy.vocabulary.end_token] += 100
-    ((caption,),) = shy.caption([shy.prepare(SCENES[0])], DecodingOptions(1, prompt=prompt, min_length=1))
-    said = caption.text.removeprefix(prompt or "")
-    assert caption.text.startswith(prompt or "")
-    assert len(said.split()) >= 3
+    ((caption,),) = shy.caption([shy.prepare(SCENES[0])], DecodingOptions(1, min_length=1))
+    assert len(caption.text.split()) >= 3
