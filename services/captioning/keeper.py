@@ -8,6 +8,7 @@ from functools import partial
 
 from services.captioning.captioner import Captioner, LoadProgress
 from services.captioning.hosted import HostedModel
+from services.captioning.memory import settle_objects
 from services.captioning.runner import BatchRunner
 
 logger = logging.getLogger(__name__)
@@ -82,11 +83,13 @@ class ModelKeeper:
     def _load_on(self, model: HostedModel, number: int) -> BatchRunner | str:
         """The runner for device `number`, or why there is none."""
         try:
-            return self._make_runner(model.loaders[number](self._report))
+            runner = self._make_runner(model.loaders[number](self._report))
         except Exception as exc:
             n_devices = len(model.loaders)
             logger.exception("%s could not be loaded (device %d of %d)", model.name, number + 1, n_devices)
             return str(exc) or type(exc).__name__
+        settle_objects()
+        return runner
 
     def _free(self) -> None:
         try:

@@ -64,7 +64,9 @@ def create_app(options: WebOptions, pipeline: Pipeline) -> Application:
         app.wsgi_app = TrustedProxies(app.wsgi_app, options.trusted_proxies)  # type: ignore[method-assign]
     app.register_blueprint(page_routes(options, pipeline))
     app.register_blueprint(docs_routes(options))
-    app.wsgi_app = Turns(app.wsgi_app)  # type: ignore[method-assign]
+    turns = Turns(app.wsgi_app)
+    app.extensions["loop_is_idle"] = turns.loop_is_idle
+    app.wsgi_app = turns  # type: ignore[method-assign]
     return app
 
 

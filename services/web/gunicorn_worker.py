@@ -69,8 +69,8 @@ def _can_send(connection: socket.socket) -> bool:
 
 
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
-    """The application's `extensions["drain"]` (an Event) and `["begin_drain"]`, its config SERVICE_NAME and
-    DRAIN_SECONDS are what this worker knows of it.
+    """The application's `extensions["drain"]` and `["loop_is_idle"]` (Events) and `["begin_drain"]`, its config
+    SERVICE_NAME and DRAIN_SECONDS are what this worker knows of it.
     """
 
     drain_end: float | None = None  # by time.monotonic()
@@ -96,6 +96,17 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self.probe_pool = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
         super().init_process()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """As gunicorn's, and says meanwhile whether there is anything to do."""
+        loop_is_idle = self.wsgi.extensions["loop_is_idle"]
+        events = self.poller.select(0)
+        if not events:
+            loop_is_idle.set()
+            events = self.poller.select(timeout)
+        loop_is_idle.clear()
+        for key, _ in events:
+            key.data(key.fileobj)
 
     def enqueue_req(self, conn: Any) -> None:
         if not conn.initialized and not conn.data_ready:

@@ -5,6 +5,7 @@
 
 Threads share one interpreter. If a hundred of them refuse requests at the same time, each goes on once in a
 hundred times, and so does the one that answers `/health`, which then takes as long as all of them together.
+The event loop, which finds out what is a probe, waits for nobody: nobody begins while it has something to do.
 """
 
 import threading
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PROBES = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
 AT_ONCE = 2  # one that computes, and one that is ready to
+LONGEST_YIELD_S = 0.02  # a flood may keep the event loop busy for ever
 
 ARRIVED_AT = "service.arrived_at"  # in the environ: when, in time.monotonic()
 _KEY = "service.turn"
@@ -25,13 +27,15 @@ _KEY = "service.turn"
 class Turn:
     """Of one request. Over before anything that takes long or depends on the client."""
 
-    def __init__(self, turns: threading.Semaphore) -> None:
+    def __init__(self, turns: threading.Semaphore, loop_is_idle: threading.Event) -> None:
         self._turns = turns
+        self._loop_is_idle = loop_is_idle
         self._has_it = False
 
     def begin(self) -> None:
         self._turns.acquire()
         self._has_it = True
+        self._loop_is_idle.wait(LONGEST_YIELD_S)
 
     def end(self) -> None:
         """Does nothing the second time. To be called in the request's thread."""
@@ -47,17 +51,22 @@ def end_turn(environ: "WSGIEnvironment") -> None:
 
 
 class Turns:
-    """A WSGI application around another."""
+    """A WSGI application around another.
+
+    loop_is_idle: cleared by the server while its event loop has something to do.
+    """
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app
         self._turns = threading.Semaphore(AT_ONCE)
+        self.loop_is_idle = threading.Event()
+        self.loop_is_idle.set()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] in PROBES:
             return self._app(environ, start_response)
         environ[ARRIVED_AT] = time.monotonic()
-        turn = environ[_KEY] = Turn(self._turns)
+        turn = environ[_KEY] = Turn(self._turns, self.loop_is_idle)
         environ["wsgi.input"] = _Body(environ["wsgi.input"], turn)
         turn.begin()
         try:
