@@ -44,6 +44,19 @@ def test_while_loading_requests_are_refused_and_progress_shows() -> None:
         assert batcher.state.progress is None
 
 
+def test_the_thread_that_loaded_a_model_has_ended() -> None:
+    """It may have helpers of torch's, which would be in the way of the model's own."""
+    loaded_by: list[threading.Thread] = []
+
+    def load(_: ReportProgress) -> Captioner:
+        loaded_by.append(threading.current_thread())
+        return Echo()
+
+    with started([load]) as batcher:
+        wait_for(lambda: batcher.state.status is ModelStatus.LOADED)
+        assert [thread.is_alive() for thread in loaded_by] == [False]
+
+
 def fails(reason: str) -> LoadCaptioner:
     def load(_: ReportProgress) -> Captioner:
         raise OSError(reason)
@@ -77,7 +90,7 @@ def test_two_devices_work_at_once_and_each_answer_says_which_it_was() -> None:
             return super().caption(pictures, options)
 
     devices = [Device(ModelInfo("echo", f"cuda:{i}", "a test", "fp32", "fake")) for i in range(2)]
-    with started([loads(device) for device in devices], max_batch=1) as batcher, ExitStack() as places:
+    with running(*devices, max_batch=1) as batcher, ExitStack() as places:
         futures = {text: places.enter_context(batcher.admit()).submit(text, BEAMS) for text in "abcdef"}
         answers = {text: future.result(WAIT_S) for text, future in futures.items()}
     for text, answer in answers.items():
