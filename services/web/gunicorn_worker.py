@@ -186,9 +186,11 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
             req.force_close()
         req.version = min(req.version, (1, 1))  # gunicorn would claim the client's, even one that there is not
         answering = copy.copy(conn)
-        answering.sock = AnswerSocket(conn.sock)
+        answering.sock = answer = AnswerSocket(conn.sock)
         try:
-            return bool(super().handle_request(req, answering))
+            goes_on = super().handle_request(req, answering)
+            answer.flush()
+            return bool(goes_on)
         except (BlockingIOError, TimeoutError):
             raise BrokenPipeError(errno.EPIPE, "The client does not read its answer") from None
 

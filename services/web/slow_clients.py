@@ -58,14 +58,24 @@ class PatientSocket:
 
 
 class AnswerSocket:
-    """A connection as gunicorn writes an answer to it, with a time-out over each piece. See `limit_sending`."""
+    """A connection as gunicorn writes an answer to it, with a time-out over each piece. See `limit_sending`.
+
+    The first piece, which is the answer's head, waits for the second one, or for `flush`: a call of the system and
+    a client that wakes up cost more than all that is written.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._has_begun = False
+        self._head = b""
 
     def sendall(self, data: bytes) -> None:
         """Raises BlockingIOError for a client that takes nothing, TimeoutError for one that is too slow."""
-        left = memoryview(data)
+        if not self._has_begun:
+            self._has_begun, self._head = True, data
+            return
+        head, self._head = self._head, b""
+        left = memoryview(head + data)
         stop = time.monotonic() + STALL_S
         while left:
             n_bytes = self._connection.send(left)
@@ -74,5 +84,11 @@ class AnswerSocket:
             if left and time.monotonic() > stop:
                 raise TimeoutError
 
+    def flush(self) -> None:
+        """Raises what `sendall` does."""
+        if self._head:
+            self.sendall(b"")
+
     def __getattr__(self, name: str) -> Any:
+        self.flush()  # before a file is sent, or the connection closed
         return getattr(self._connection, name)
