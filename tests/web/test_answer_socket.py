@@ -1,7 +1,6 @@
 """How an answer is written: its head with the first of its body, and never later than whatever else is done."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -29,8 +28,8 @@ def connection() -> Connection:
 
 
 @pytest.fixture
-def answer(connection: Connection) -> Iterator[AnswerSocket]:
-    yield AnswerSocket(connection)  # type: ignore[arg-type]
+def answer(connection: Connection) -> AnswerSocket:
+    return AnswerSocket(connection)  # type: ignore[arg-type]
 
 
 def test_head_and_body_are_one_piece(answer: AnswerSocket, connection: Connection) -> None:
