@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
-from services.captioning.blip.int8 import Int8Linear
+from services.captioning.blip.int8 import FEW_ROWS, Int8Linear
 from services.captioning.blip.model import BLIP_MODELS
 from services.captioning.blip.vocabulary import Vocabulary
 from services.captioning.blip.weights import load_blip
@@ -48,7 +48,7 @@ def linear(rows: int = 48, columns: int = 64) -> torch.nn.Linear:
 @with_vnni
 def test_a_layer_does_nearly_what_it_did() -> None:
     layer, x = linear(), torch.randn(2, 7, 64) * torch.logspace(-3, 3, 7)[:, None]
-    exact, rounded = layer(x) - layer.bias, Int8Linear(layer)(x) - layer.bias
+    exact, rounded = layer(x) - layer.bias, Int8Linear(layer, in_steps=False)(x) - layer.bias
     # each token by itself: the large ones must not drown the small ones
     assert ((exact - rounded).norm(dim=-1) / exact.norm(dim=-1)).max() < 0.02
 
@@ -67,16 +67,57 @@ def test_its_kernels_are_made_while_it_loads(monkeypatch: pytest.MonkeyPatch) ->
 def test_zeros_in_a_layer_or_in_a_token_give_the_bias() -> None:
     layer = linear()
     layer.weight[5] = 0
-    out = Int8Linear(layer)(torch.stack([torch.zeros(64), torch.ones(64)]))
+    out = Int8Linear(layer, in_steps=False)(torch.stack([torch.zeros(64), torch.ones(64)]))
     assert torch.equal(out[0], layer.bias)
     assert out[1, 5] == layer.bias[5]
 
 
 @with_vnni
 def test_a_token_does_not_depend_on_those_beside_it() -> None:
-    layer, x = Int8Linear(linear()), torch.randn(50, 64)
+    layer, x = Int8Linear(linear(), in_steps=False), torch.randn(50, 64)
     alone = torch.cat([layer(token) for token in torch.split(x, 1)])
     assert torch.allclose(layer(x), alone, rtol=1e-5, atol=1e-6)
+
+
+@with_vnni
+@pytest.mark.parametrize("rows", [1, FEW_ROWS])
+def test_a_few_rows_are_nearly_what_they_were(rows: int) -> None:
+    layer, x = linear(), torch.randn(1, rows, 64)
+    exact, rounded = layer(x), Int8Linear(layer, in_steps=True)(x)
+    assert rounded.shape == exact.shape
+    assert ((exact - rounded).norm() / exact.norm()) < 0.02
+    assert not torch.equal(rounded, Int8Linear(layer, in_steps=False)(x))  # by another kernel
+
+
+@with_vnni
+def test_more_rows_are_of_several_pictures_and_share_nothing() -> None:
+    layer, x = linear(), torch.randn(FEW_ROWS + 1, 64)
+    assert torch.equal(Int8Linear(layer, in_steps=True)(x), Int8Linear(layer, in_steps=False)(x))
+
+
+@with_vnni
+def test_a_torch_without_the_kernel_for_few_rows_does_them_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
+    layer, x = linear(), torch.randn(1, 64)
+    assert torch.equal(Int8Linear(layer, in_steps=True)(x), Int8Linear(layer, in_steps=False)(x))
+
+
+@with_vnni
+def test_what_the_steps_read_is_fast_for_a_few_rows(int8: BlipCaptioner) -> None:
+    """All of the decoder but the keys and values of the image, which are made before."""
+    of_image = [(look.key, look.value) for look in (layer.image_attention for layer in int8.blip.text.layers)]  # type: ignore[union-attr]
+    others = {module for both in of_image for module in both} | set(int8.blip.vision.modules())
+    for module in int8.blip.modules():
+        if isinstance(module, Int8Linear):
+            assert (module.few is None) == (module in others)
+
+
+@with_vnni
+def test_int8_captions_of_pictures_alone_are_nearly_always_those_of_fp32(
+    exact: BlipCaptioner, int8: BlipCaptioner
+) -> None:
+    alone = [int8.caption([int8.prepare(scene)])[0][0].text for scene in SCENES]
+    assert sum(a == b for a, b in zip(texts(exact), alone, strict=True)) >= len(SCENES) - 2
 
 
 @with_vnni
