@@ -19,7 +19,7 @@ from tests.images.servers import THIS_MACHINE
 from tests.web.listening import ListeningCaptioner
 
 CHROMIUM = shutil.which("chromium")
-WAIT_MS = 20_000  # for what should come at once; more than a busy machine needs
+WAIT_MS = 60_000  # for what should come at once; more than a busy machine needs
 PREFIX = "/tools/captions"
 
 expect.set_options(timeout=WAIT_MS)
