@@ -34,7 +34,9 @@ from services.web.logs import begin_logging
 from services.web.models import ServedModel
 from services.web.options import WebOptions
 
-STOP_MARGIN_S = 1.0  # between the last refusal and the end of the process, so that the answers get out
+# a stop, from its end backwards: no more answers are made, so that all get out; no more batches are begun
+STOP_MARGIN_S = 1.0
+LAST_BATCH_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,8 @@ def create_app() -> web.Application:
         application.extensions["drain"].set()
         if refresher:
             refresher.stop()
-        batcher.stop(settings.drain_s + settings.grace_s - STOP_MARGIN_S)
+        answers_s = settings.drain_s + settings.grace_s - STOP_MARGIN_S
+        batcher.stop(answers_s - LAST_BATCH_S, LAST_BATCH_S)
 
     application.extensions["begin_drain"] = begin_drain
     application.config["DRAIN_SECONDS"] = settings.drain_s

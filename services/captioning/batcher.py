@@ -114,21 +114,20 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, grace_s: float) -> None:
-        """Caption what is queued for at most `grace_s` seconds; what is left then is refused."""
+    def stop(self, grace_s: float, last_batch_s: float = 0.0) -> None:
+        """Caption what is queued for at most `grace_s` seconds; what is left then is refused.
+
+        last_batch_s: how much longer a batch that has begun by then may take; it is refused too if it takes more.
+        """
         with self._changed:
             self._stop_by = time.monotonic() + grace_s
             self._changed.notify_all()
-        if grace_s <= 0:
-            self._refuse_queued()
-            return
-        timer = threading.Timer(grace_s, self._refuse_queued)  # a device may be long with its batch by then
-        timer.daemon = True
-        timer.start()
+        _call_in(grace_s, self._refuse, self._turns.take_waiting)
+        _call_in(grace_s + last_batch_s, self._refuse, self._turns.take_all)
 
-    def _refuse_queued(self) -> None:
+    def _refuse(self, take: Callable[[], list[Job]]) -> None:
         with self._changed:
-            jobs = self._turns.take_waiting()
+            jobs = take()
         for job in jobs:
             job.fail(_stopping())
 
@@ -303,6 +302,15 @@ class Batcher:
         for job in jobs:
             job.fail(_restarting())
         self._end(reason)
+
+
+def _call_in(seconds: float, call: Callable[..., None], argument: object) -> None:
+    if seconds <= 0:
+        call(argument)
+        return
+    timer = threading.Timer(seconds, call, (argument,))
+    timer.daemon = True
+    timer.start()
 
 
 def _stopping() -> Overloaded:

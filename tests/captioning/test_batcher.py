@@ -192,7 +192,8 @@ def test_a_stopped_batcher_ends_when_the_last_place_is_given_up() -> None:
         assert batcher.join(WAIT_S)
 
 
-def test_when_the_grace_is_over_the_queued_are_refused() -> None:
+@pytest.mark.parametrize("last_batch_s", [0, 60])
+def test_when_the_grace_is_over_the_queued_are_refused(last_batch_s: float) -> None:
     echo = Echo()
     with running(echo, max_batch=1) as batcher, batcher.admit() as place:
         echo.hold()
@@ -200,9 +201,23 @@ def test_when_the_grace_is_over_the_queued_are_refused() -> None:
         wait_for(lambda: echo.tried == [1])
         with batcher.admit() as second_place, batcher.admit() as third_place:
             waiting = [second_place.submit("b", BEAMS), third_place.submit("c", GREEDY)]
-            batcher.stop(grace_s=0)
-            for future in waiting:  # while the device still has its batch, which may take longer than is left
+            batcher.stop(0, last_batch_s)
+            # while the device still has its batch, which may take longer than is left
+            for future in waiting if last_batch_s else [first, *waiting]:
                 with pytest.raises(Overloaded, match="stopping"):
                     future.result(WAIT_S)
             echo.go()
-            assert text_of(first) == "A"  # it was running
+            if last_batch_s:
+                assert text_of(first) == "A"
+
+
+def test_a_batch_that_takes_longer_than_the_end_is_refused_in_time() -> None:
+    echo = Echo()
+    with running(echo) as batcher, batcher.admit() as place:
+        echo.hold()
+        future = place.submit("a", BEAMS)
+        wait_for(lambda: echo.tried == [1])
+        batcher.stop(0.01, 0.01)
+        with pytest.raises(Overloaded, match="stopping"):
+            future.result(WAIT_S)
+        echo.go()

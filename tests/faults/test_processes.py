@@ -146,3 +146,16 @@ def test_sigterm_under_load_resets_nobody_while_it_drains(whole_group: bool) -> 
     late = [outcome for at, outcome in answers if at > told_at + BEGUN_S]
     assert late
     assert all(outcome.is_refusal for outcome in late)
+
+
+def test_a_stop_answers_even_those_whom_the_model_keeps_waiting() -> None:
+    with (
+        faulty_service(DRAIN_SECONDS="1", GRACE_SECONDS="4", MAX_BATCH="1") as running,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        asked = [pool.submit(upload, running.port, HANGS)]
+        wait_for(lambda: bool(seen_by(running)), WAIT_S)
+        asked += [pool.submit(upload, running.port, colour_of(number)) for number in range(2)]
+        wait_for(lambda: bool(running.get("/health").json()["queue"]["depth"] == 2), WAIT_S)
+        assert running.terminate() == 0
+        assert all(one.result(WAIT_S).is_refusal for one in asked)
