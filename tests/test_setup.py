@@ -164,9 +164,7 @@ def test_set_up_once_and_again_when_the_lists_change(checkout: Checkout) -> None
     assert (status, checkout.packages()) == (0, WITH_CUDA), output
     assert (CUDA_NOTE in output) == (not HAS_NVIDIA_DEVICE and sys.platform == "linux")
 
-    start = time.monotonic()
     assert checkout.set_up(**NO_NETWORK) == (0, "")
-    assert time.monotonic() - start < 3
 
     publish(checkout.usual_index, "other-checker", "2.0")
     checkout.write_lists("other-checker==2.0\n")

@@ -37,10 +37,9 @@ def test_a_burst_is_refused_in_part_and_health_goes_on_answering(scenes: list[Dr
         answers = list(pool.map(lambda data: small.post("/v3/analyze", files={"file": data}), burst))
         done.set()
         assert small.get("/ready").status_code == 200
-    for answer in health.result():
-        assert answer.status_code == 200
-        # what the contract promises, not a measure of speed: with too few threads it waits for the queue
-        assert answer.elapsed.total_seconds() < 1
+    assert {answer.status_code for answer in health.result()} == {200}
+    # it did not wait for the queue
+    assert [answer for answer in health.result() if answer.json()["queue"]["depth"] >= 4]
     served = [answer for answer in answers if answer.status_code == 200]
     assert len(served) >= 9  # the queue, and the one that ran
     assert len(served) < 64
