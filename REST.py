@@ -34,8 +34,8 @@ from services.web.logs import begin_logging
 from services.web.models import ServedModel
 from services.web.options import WebOptions
 
-# a stop, from its end backwards: no more answers are made, so that all get out; no more batches are begun
-STOP_MARGIN_S = 1.0
+# a stop, from its end backwards: all are answered, and the answers get out; no batch begins any more
+STOP_MARGIN_S = 3.0
 LAST_BATCH_S = 1.0
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,9 @@ def create_app() -> web.Application:
         application.extensions["drain"].set()
         if refresher:
             refresher.stop()
-        answers_s = settings.drain_s + settings.grace_s - STOP_MARGIN_S
-        batcher.stop(answers_s - LAST_BATCH_S, LAST_BATCH_S)
+        stop_s = settings.drain_s + settings.grace_s
+        answers_s = max(stop_s - STOP_MARGIN_S, stop_s / 2)
+        batcher.stop(answers_s - min(LAST_BATCH_S, answers_s), LAST_BATCH_S)
 
     application.extensions["begin_drain"] = begin_drain
     application.config["DRAIN_SECONDS"] = settings.drain_s

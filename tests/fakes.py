@@ -38,7 +38,7 @@ from services.web.proxies import Network
 FAKE_INFO = ModelInfo(
     model="fake/colours", device="cpu", device_reason="a fake needs no GPU", precision="fp32", engine="fake"
 )
-WAIT_S = 10.0  # for what should come at once; more than any machine needs
+WAIT_S = 60.0  # for what should come at once; more than any machine needs
 
 Colour = tuple[int, int, int]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-ANSWERS_S = 1.0  # for the answers that say so to get out
+ANSWERS_S = 3.0  # for the answers that say so to get out
 
 
 @dataclass(eq=False)

@@ -1,5 +1,6 @@
 """gunicorn's threaded worker: patient for so long, draining before it leaves, and speaking JSON."""
 
+import contextlib
 import copy
 import errno
 import json
@@ -96,6 +97,34 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self.probe_pool = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
         super().init_process()
+
+    def is_parent_alive(self) -> bool:
+        if super().is_parent_alive():
+            return True
+        self.begin_drain()
+        self.alive = False  # gunicorn leaves its loop and says so to nobody
+        return False
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """As gunicorn's, but one that leaves closes its port first. gunicorn keeps it until all requests are
+        answered: who connected meanwhile would wait all that time, to be reset at its end.
+        """
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        while self.sockets:
+            listener = self.sockets.pop()
+            self._accept_waiting(listener)
+            listener.close()
+
+    def _accept_waiting(self, listener: Any) -> None:
+        """Who is connected already, and waits to be accepted, is answered."""
+        with contextlib.suppress(OSError):
+            for _ in range(self.cfg.backlog):
+                before = self.nr_conns
+                self.accept(listener)
+                if self.nr_conns == before:
+                    return
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """As gunicorn's, and says meanwhile whether there is anything to do."""

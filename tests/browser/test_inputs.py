@@ -16,6 +16,11 @@ from tests.web.listening import ListeningCaptioner
 pytestmark = pytest.mark.slow
 
 FROG = "A frog in the sunset"
+# "Copied" stands there for two seconds, which a busy machine may miss
+SHOWN_FOR_LONG = """{
+    const later = window.setTimeout;
+    window.setTimeout = (call, ms) => later(call, ms === 2000 ? 600000 : ms);
+}"""
 INTO_CLIPBOARD = """async (base64) => {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
     const png = new Blob([bytes], { type: "image/png" });
@@ -24,7 +29,7 @@ INTO_CLIPBOARD = """async (base64) => {
 
 
 def test_a_chosen_picture_and_all_that_its_card_says(browser: Browser, colours: list[Path]) -> None:
-    with opened(browser) as page:
+    with opened(browser, before=lambda page: page.add_init_script(SHOWN_FOR_LONG)) as page:
         choose(page, colours[0])
         card = page.locator(".card")
         expect(card.get_by_role("heading")).to_have_text(FROG)
@@ -44,6 +49,7 @@ def test_copying_where_browsers_give_pages_no_clipboard(browser: Browser, colour
     """Over http from another machine."""
 
     def without_clipboard(page: Page) -> None:
+        page.add_init_script(SHOWN_FOR_LONG)
         page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
 
     with opened(browser, before=without_clipboard) as page:

@@ -125,11 +125,11 @@ def test_a_busy_service_is_asked_again_when_it_said(browser: Browser, colours: l
             route.continue_()
         else:
             body = {"error": {"code": "overloaded", "message": "All 2 places of the queue are taken"}}
-            route.fulfill(status=503, headers={"Retry-After": "1"}, json=body)
+            route.fulfill(status=503, headers={"Retry-After": "5"}, json=body)
 
     with opened(browser, before=lambda page: page.route("**/v3/analyze", busy_once)) as page:
         choose(page, colours[0])
-        expect(page.locator(".card h3")).to_have_text("The service is busy; the next try is in 1 s")
+        expect(page.locator(".card h3")).to_have_text("The service is busy; the next try is in 5 s")
         expect(page.locator(".card h3")).to_have_text("A frog in the sunset")
     assert len(tries) == 2
 

@@ -18,7 +18,7 @@ from services.captioning.captioner import (
 from services.captioning.jobs import Answer
 from tests.fakes import loads, wait_for
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 BEAMS, GREEDY = DecodingOptions(), DecodingOptions(num_beams=1)
 INFO = ModelInfo("echo", "cpu", "a test", "fp32", "fake")
 

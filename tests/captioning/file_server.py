@@ -52,7 +52,7 @@ def file_server(file: File) -> Iterator[str]:
                 return
             self.wfile.write(body[: len(body) // 2])
             if file.may_go_on:
-                file.may_go_on.wait(10)
+                file.may_go_on.wait(120)
             self.wfile.write(body[len(body) // 2 :])
 
         def _start(self) -> int:

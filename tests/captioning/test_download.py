@@ -147,7 +147,7 @@ def started(url: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def wait_for_bytes(path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not (part.exists() and part.stat().st_size):
         assert time.monotonic() < until
         time.sleep(0.01)

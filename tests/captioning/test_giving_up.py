@@ -33,13 +33,11 @@ def test_when_the_model_hangs_all_are_told_and_the_process_ends() -> None:
         running(echo, max_batch=1, call_timeout_s=0.2, end=end) as batcher,
         batcher.admit() as late,  # admitted, but still fetching its picture
         batcher.admit() as place,
+        batcher.admit() as behind,
     ):
         echo.hold()
-        hung = place.submit("hung", BEAMS)
-        with batcher.admit() as behind:
-            waiting = behind.submit("behind", BEAMS)
-            for future in (hung, waiting):
-                assert_told_of_the_restart(future)
+        for future in (place.submit("hung", BEAMS), behind.submit("behind", BEAMS)):
+            assert_told_of_the_restart(future)
         assert_told_of_the_restart(late.submit("late", BEAMS))
         with pytest.raises(ModelNotReady, match="restarts"), batcher.admit():
             pass

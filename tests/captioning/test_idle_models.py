@@ -246,7 +246,7 @@ def test_a_reload_that_fails_is_told() -> None:
 
 
 def test_after_the_pause_a_reload_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosted, "RELOAD_RETRY_S", 0.2)
+    monkeypatch.setattr(hosted, "RELOAD_RETRY_S", 2.0)
     weights = Weights()
     with unloading(weights) as batcher:
         wait_for_idle(batcher)

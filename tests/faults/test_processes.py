@@ -17,8 +17,9 @@ from tests.faults.faulty import BROKEN, HANGS, LOST, OUT_OF_MEMORY, faulty_servi
 from tests.service.running import Service, free_port
 
 WAIT_S = 120.0  # for a process to begin anew, on a busy machine
-DRAIN_S = 6.0
-BEGUN_S = 2.0  # after that the drain has certainly begun
+DRAIN_S = 12.0
+BEGUN_S = 4.0  # after that the drain has certainly begun
+ENDING_S = 4.0  # and until so long before its end it has certainly not ended
 UNREACHABLE = (OSError, http.client.HTTPException)
 
 
@@ -74,7 +75,7 @@ def test_a_worker_that_is_killed_is_replaced_while_the_port_stays_open() -> None
         before = worker_of(running)
         running.post("/test/hold")
         lost = [pool.submit(upload, running.port, colour_of(number)) for number in range(4)]
-        wait_for(lambda: bool(seen_by(running)), WAIT_S)
+        wait_for(lambda: len(seen_by(running)) + running.get("/health").json()["queue"]["depth"] == 4, WAIT_S)
         os.kill(before, signal.SIGKILL)
         for asked in lost:  # they know at once, and do not hang
             assert isinstance(asked.exception(WAIT_S), UNREACHABLE)
@@ -94,7 +95,7 @@ def test_a_supervisor_can_start_it_again_at_once_after_kill_9() -> None:
         with faulty_service(PORT=str(port)) as again:
             # the model is in memory once; until then a connection may be the old one's, and be reset when it goes
             wait_for(lambda: is_gone(worker), WAIT_S)
-            assert worker_of(again) != worker
+            wait_for_another_worker(again, worker)
             assert upload(port, colour_of(2)).is_own_caption
 
 
@@ -131,14 +132,15 @@ def test_sigterm_under_load_resets_nobody_while_it_drains(whole_group: bool) -> 
     settings = {"DRAIN_SECONDS": str(DRAIN_S), "QUEUE_CAPACITY": "4", "MAX_BATCH": "2"}
     with faulty_service(seconds_each=0.02, **settings) as running, ThreadPoolExecutor(16) as pool:
         clients = [pool.submit(client, number) for number in range(16)]
-        wait_for(lambda: len(seen_by(running)) > 20, WAIT_S)
-        told_at = time.monotonic()
-        status = running.terminate(whole_group)
-        stopped.set()
+        try:
+            wait_for(lambda: len(seen_by(running)) > 20, WAIT_S)
+            told_at = time.monotonic()
+            status = running.terminate(whole_group)
+        finally:
+            stopped.set()
         asked = [one for each in clients for one in each.result(WAIT_S)]
     assert status == 0
-    # who comes in the very last moment may find the door closing
-    drained = [one for one in asked if one.at < told_at + DRAIN_S - 1.0]
+    drained = [one for one in asked if one.at < told_at + DRAIN_S - ENDING_S]
     assert [one.failure for one in drained if one.failure] == []
     answers = [(one.at, one.outcome) for one in drained if one.outcome]
     assert all(outcome.is_own_caption or outcome.is_refusal for _, outcome in answers)
@@ -148,14 +150,36 @@ def test_sigterm_under_load_resets_nobody_while_it_drains(whole_group: bool) -> 
     assert all(outcome.is_refusal for outcome in late)
 
 
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_worker_without_its_master_closes_its_port_before_it_has_answered() -> None:
+    """Else whoever connects waits for those whom it still answers, and is reset then."""
+    with faulty_service(GRACE_SECONDS="10") as killed, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(upload, killed.port, HANGS)
+        wait_for(lambda: bool(seen_by(killed)), WAIT_S)
+        killed.process.kill()
+        wait_for(lambda: refuses(killed.port), WAIT_S)
+        assert not asked.done()
+        assert asked.result(WAIT_S).is_refusal
+
+
 def test_a_stop_answers_even_those_whom_the_model_keeps_waiting() -> None:
     with (
-        faulty_service(DRAIN_SECONDS="1", GRACE_SECONDS="4", MAX_BATCH="1") as running,
-        ThreadPoolExecutor(3) as pool,
+        faulty_service(DRAIN_SECONDS="1", GRACE_SECONDS="8", MAX_BATCH="1") as running,
+        ThreadPoolExecutor(4) as pool,
     ):
         asked = [pool.submit(upload, running.port, HANGS)]
         wait_for(lambda: bool(seen_by(running)), WAIT_S)
         asked += [pool.submit(upload, running.port, colour_of(number)) for number in range(2)]
         wait_for(lambda: bool(running.get("/health").json()["queue"]["depth"] == 2), WAIT_S)
-        assert running.terminate() == 0
+        ended = pool.submit(running.terminate)
+        wait_for(lambda: refuses(running.port), WAIT_S)
+        assert not any(one.done() for one in asked), "the port was open until the end"
         assert all(one.result(WAIT_S).is_refusal for one in asked)
+        assert ended.result(WAIT_S) == 0

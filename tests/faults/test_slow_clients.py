@@ -23,7 +23,7 @@ SILENT = 300  # more than the threads
 def dripping(port: int, where: str) -> Iterator[list[socket.socket]]:
     """SLOW connections that go on sending their request, a byte at a time."""
     head, body = request_of(colour_of(1))
-    begun, rest = (head[:20], b"a" * 1_000) if where == "head" else (head + body[:5], body[5:])
+    begun, rest = (head[:20], b"a" * 1_000) if where == "head" else (head + body[:5], body[5:-1])
     done = threading.Event()
 
     def drip() -> None:

@@ -69,8 +69,10 @@ def test_2000_requests_of_200_clients_of_which_a_third_leaves() -> None:
     with faulty_service(seconds_each=0.004, QUEUE_CAPACITY=str(CAPACITY)) as running:
         with ThreadPoolExecutor(CLIENTS + 1) as pool:
             health = pool.submit(health_answers, running, done)
-            outcomes = [outcome for mine in pool.map(client, range(CLIENTS)) for outcome in mine]
-            done.set()
+            try:
+                outcomes = [outcome for mine in pool.map(client, range(CLIENTS)) for outcome in mine]
+            finally:
+                done.set()
         assert_idle_and_right(running)
         seen = seen_by(running)
     assert len(outcomes) == CLIENTS * REQUESTS_EACH

@@ -26,7 +26,8 @@ class NameServer:
     def look_up(self, host: str) -> list[str]:
         """What the system's look-up does, on this server: addresses of both kinds, or socket.gaierror."""
         resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], self.port, 60
+        resolver.nameservers, resolver.port = ["127.0.0.1"], self.port
+        resolver.lifetime = resolver.timeout = 60  # asked once: the script counts
         found: list[str] = []
         for kind in ("A", "AAAA"):
             try:

@@ -46,10 +46,10 @@ def test_the_last_reason_counts_when_no_address_answers() -> None:
 
 
 def test_a_deadline_runs_out() -> None:
-    deadline = Deadline(0.05)
-    assert 0 < deadline.remaining_s() <= 0.05
+    deadline = Deadline(0.5)
+    assert 0 < deadline.remaining_s() <= 0.5
     assert not deadline.is_over
-    time.sleep(0.06)
+    time.sleep(0.6)
     assert deadline.is_over
     with pytest.raises(TimeoutError):
         deadline.remaining_s()

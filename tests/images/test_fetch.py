@@ -29,7 +29,7 @@ def tls_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def fetcher() -> UrlFetcher:
-    return UrlFetcher(MAX_BYTES, THIS_MACHINE, connect_timeout_s=2)
+    return UrlFetcher(MAX_BYTES, THIS_MACHINE)
 
 
 def failure(fetcher: UrlFetcher, url: str, timeout_s: float = 5) -> str:

@@ -14,7 +14,7 @@ import requests
 
 from config.values import CHECKOUT
 from tests.service.conftest import DrawnFile
-from tests.service.running import Service, free_port, service
+from tests.service.running import REQUEST_TIMEOUT_S, Service, free_port, service
 
 # one picture after another, and slowly: a queue that fills
 SLOW = {"MODEL": "demo", "DEVICE": "cpu", "ENGINE": "lavis", "MAX_BATCH": "1"}
@@ -34,8 +34,10 @@ def test_a_burst_is_refused_in_part_and_health_goes_on_answering(scenes: list[Dr
 
         health = pool.submit(ask_for_health)
         burst = [scene.data for scene in scenes[:64]]
-        answers = list(pool.map(lambda data: small.post("/v3/analyze", files={"file": data}), burst))
-        done.set()
+        try:
+            answers = list(pool.map(lambda data: small.post("/v3/analyze", files={"file": data}), burst))
+        finally:
+            done.set()
         assert small.get("/ready").status_code == 200
     assert {answer.status_code for answer in health.result()} == {200}
     # it did not wait for the queue
@@ -89,7 +91,7 @@ def test_sigterm_drains(scenes: list[DrawnFile], whole_group: bool) -> None:
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert [answer.status_code for answer in answers].count(200) >= 10
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", draining.port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", draining.port), timeout=REQUEST_TIMEOUT_S).close()
 
 
 def wait_for_status(running: Service, path: str, status: int) -> None:
@@ -111,7 +113,7 @@ def test_gunicorns_own_command_starts_the_same(scenes: list[DrawnFile]) -> None:
 def test_private_listens_on_this_machine_and_refuses_foreign_hosts() -> None:
     with service(MODEL="demo", DEVICE="cpu", PRIVATE="true") as private:
         private.wait_until("loading")
-        answer = requests.get(f"{private.url}/health", headers={"Host": "evil.example"}, timeout=10)
+        answer = requests.get(f"{private.url}/health", headers={"Host": "evil.example"}, timeout=REQUEST_TIMEOUT_S)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
         listeners = Path("/proc/net/tcp")
         if listeners.exists():
@@ -130,7 +132,7 @@ def test_private_listens_on_this_machine_and_refuses_foreign_hosts() -> None:
     ],
 )
 def test_what_the_parser_rejects_is_answered_in_json(demo: Service, raw: bytes, status: int, code: str) -> None:
-    with socket.create_connection(("127.0.0.1", demo.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=REQUEST_TIMEOUT_S) as connection:
         connection.sendall(raw)
         answer = b""
         while data := connection.recv(65536):

@@ -34,7 +34,7 @@ FILE_NOT_ALLOWED = failure(
             {"headers": {"X-Request-Timeout": "soon"}, **upload()},
             400,
             "invalid_parameter",
-            "X-Request-Timeout must be a number of seconds, above 0 and up to 10",
+            "X-Request-Timeout must be a number of seconds, above 0 and up to 60",
         ),
         (
             {"query_string": {"model": "gpt"}, **upload()},

@@ -20,7 +20,7 @@ from config.values import CHECKOUT
 from services.captioning.captioner import ReportProgress
 from services.emoji.in_use import MapHolder, MapInUse
 from services.pipeline import STAGES
-from tests.fakes import FAKE_INFO, FakeCaptioner, bundled_map, make_app, wait_for
+from tests.fakes import FAKE_INFO, WAIT_S, FakeCaptioner, bundled_map, make_app, wait_for
 from tests.images.servers import THIS_MACHINE
 from tests.web.answers import TEAL_PNG, upload
 from tests.web.api_keys import BEARER, KEYS
@@ -110,16 +110,16 @@ def test_queue_and_model_are_told_apart() -> None:
         client = app.test_client()
         threads = [threading.Thread(target=lambda: app.test_client().post("/analyze", **upload())) for _ in "ab"]
         threads[0].start()
-        captioner.began.wait(10)
+        captioner.began.wait(WAIT_S)
         threads[1].start()
         wait_for(lambda: value(client, "captions_queue_depth") == 1)
         held_from = time.monotonic()
-        threading.Event().wait(0.3)
+        threading.Event().wait(1.0)  # most of it after the second one's decoding
         held_s = time.monotonic() - held_from
         captioner.gate.set()
         for thread in threads:
             thread.join()
-        assert value(client, "captions_stage_seconds_sum", stage="queue") >= held_s
+        assert value(client, "captions_stage_seconds_sum", stage="queue") >= held_s / 2
         assert value(client, "captions_stage_seconds_sum", stage="caption") >= held_s  # the first one's alone
         assert value(client, "captions_stage_seconds_sum", stage="decode") < held_s
         assert value(client, "captions_queue_depth") == 0

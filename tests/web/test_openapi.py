@@ -21,7 +21,7 @@ from services.pipeline import ModelStatus
 from services.web.decoding import OPTION_FIELDS
 from services.web.openapi import make_document, path_of
 from services.web.openapi_examples import FILE, PICTURE
-from tests.fakes import FakeCaptioner, make_app, wait_for
+from tests.fakes import WAIT_S, FakeCaptioner, make_app, wait_for
 from tests.images.servers import THIS_MACHINE
 from tests.web.answers import TEAL_BASE64, multipart, upload
 from tests.web.listening import ListeningCaptioner
@@ -254,7 +254,7 @@ def test_a_service_that_loads_and_one_that_cannot_are_as_described(document: dic
     going_on = threading.Event()
 
     def load(report: ReportProgress) -> FakeCaptioner:
-        going_on.wait(10)
+        going_on.wait(WAIT_S)
         raise RuntimeError("no such checkpoint")
 
     with make_app(load=load, wait_until=None) as app:
