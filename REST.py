@@ -77,7 +77,8 @@ def create_app() -> web.Application:
             refresher.stop()
         stop_s = settings.drain_s + settings.grace_s
         answers_s = max(stop_s - STOP_MARGIN_S, stop_s / 2)
-        batcher.stop(answers_s - min(LAST_BATCH_S, answers_s), LAST_BATCH_S)
+        last_batch_s = min(LAST_BATCH_S, answers_s)
+        batcher.stop(answers_s - last_batch_s, last_batch_s)
 
     application.extensions["begin_drain"] = begin_drain
     application.config["DRAIN_SECONDS"] = settings.drain_s
