@@ -69,6 +69,9 @@ def _can_send(connection: socket.socket) -> bool:
     return bool(poller.poll(0))
 
 
+JUST_BEGUN_S = 1.0  # a drain, and so far apart one signal may come to the master and to the worker
+
+
 class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
     """The application's `extensions["drain"]` and `["loop_is_idle"]` (Events) and `["begin_drain"]`, its config
     SERVICE_NAME and DRAIN_SECONDS are what this worker knows of it.
@@ -83,13 +86,16 @@ class JsonThreadWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM. From gunicorn's master it comes at the end of the drain; a supervisor may send it to all
-        processes at once, and then the drain is still to come, or has just begun.
+        processes at once, and then the drain is still to come, or has just begun. Later in it, it is the second
+        one, which does not wait.
         """
         if getattr(self, "wsgi", None) is None:  # not yet serving
             super().handle_exit(sig, frame)
             return
         self.begin_drain()
         left_s = (self.drain_end or 0.0) - time.monotonic()
+        if left_s < self.wsgi.config["DRAIN_SECONDS"] - JUST_BEGUN_S:
+            left_s = 0.0
         timer = threading.Timer(max(0.0, left_s), super().handle_exit, (sig, None))
         timer.daemon = True
         timer.start()

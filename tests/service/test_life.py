@@ -94,6 +94,18 @@ def test_sigterm_drains(scenes: list[DrawnFile], whole_group: bool) -> None:
         socket.create_connection(("127.0.0.1", draining.port), timeout=REQUEST_TIMEOUT_S).close()
 
 
+@pytest.mark.parametrize("whole_group", [False, True], ids=["master", "process group"])
+def test_a_second_sigterm_does_not_wait(whole_group: bool) -> None:
+    with service(MODEL="demo", DEVICE="cpu", DRAIN_SECONDS="600", GRACE_SECONDS="600") as draining:
+        draining.wait_until("loaded")
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(draining.terminate, whole_group)
+            wait_for_status(draining, "/ready", 503)
+            time.sleep(1.5)
+            assert not stopped.done()
+            assert draining.terminate(whole_group) == 0
+
+
 def wait_for_status(running: Service, path: str, status: int) -> None:
     for _ in range(100):
         if running.get(path).status_code == status:
