@@ -124,7 +124,7 @@ def load_blip_captioner(name: str, device: str, precision: str, report: ReportPr
     else:
         blip.to(choice.device, DTYPES[precision])
     if precision == "fp32" and choice.device.type == "cpu":
-        pack(blip.vision)
+        pack(blip)
     info = ModelInfo(name, str(choice.device), choice.reason, precision, ENGINE)
     captioner = BlipCaptioner(blip, model, vocabulary, info)
     if precision == "int8" or choice.device.type == "cuda":

@@ -35,7 +35,6 @@ class Int8Linear(nn.Module):
     weight_scale: Tensor  # (out,) float32
     weight_zero: Tensor  # (out,) int64, all 0
     bias: Tensor
-    rounding: Tensor  # what is cut off after it is added was rounded
 
     def __init__(self, linear: nn.Linear, in_steps: bool) -> None:
         super().__init__()
@@ -47,15 +46,16 @@ class Int8Linear(nn.Module):
         self.register_buffer("weight_scale", scale)
         self.register_buffer("weight_zero", torch.zeros(len(scale), dtype=torch.long))
         self.register_buffer("bias", linear.bias.clone())
-        self.register_buffer("rounding", torch.tensor(ZERO + 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) float32 -> (…, out) float32."""
         if self.few is not None and x.shape[:-1].numel() <= FEW_ROWS:
             few: Tensor = torch.ops.quantized.linear_dynamic(x, self.few)
             return few
-        largest = x.abs().amax(dim=-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)
-        levels = torch.addcmul(self.rounding, x, LEVELS / largest).to(torch.uint8)
+        largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
+        largest.clamp_min_(torch.finfo(torch.float32).tiny)
+        # by way of int8: torch makes that of floats nine times as fast as uint8
+        levels = (x * (LEVELS / largest)).round_().to(torch.int8).view(torch.uint8).add_(ZERO)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(levels, 1 / LEVELS, ZERO),
             *(self.weight, self.weight_scale, self.weight_zero),
@@ -63,7 +63,7 @@ class Int8Linear(nn.Module):
             *(1.0, 0, torch.float32),  # of the output
             *("none", [], ""),  # nothing fused behind it
         )
-        return out.mul_(largest).add_(self.bias)
+        return torch.addcmul(self.bias, out, largest, out=out)
 
 
 def _pack_for_few(rounded: Tensor, scale: Tensor, bias: Tensor) -> Any:

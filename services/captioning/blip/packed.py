@@ -1,17 +1,28 @@
-"""fp32 on the CPU: linear layers whose weights lie in the order that MKL's product reads them in.
+"""fp32 on the CPU: linear layers whose weights lie in the order that a kernel reads them in.
 
-A plain product of some hundred rows puts the whole weight into that order at each call; here that is done once,
-while loading. The values are those of a plain product, but for the order in which sums are rounded.
+A plain product puts the weight into that order at each call, or reads it in one that suits it badly; here that is
+done once, while loading. There are MKL's kernel and oneDNN's, and which is faster, for the hundreds of rows of an
+image or the few of a step, differs by several times from one make of processor to another: the machine at hand is
+asked. The values are those of a plain product, but for the order in which sums are rounded.
 """
+
+import math
+import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from services.captioning.blip.vision import VisionEncoder
+from services.captioning.blip.model import Blip
 from services.captioning.memory import drop_pages
 
+STEP_ROWS = 3  # the beams of an image
+TRIALS = 3
 
-class PackedLinear(nn.Module):
+Kernel = Callable[[nn.Linear, int], nn.Module]  # (layer, rows that it will see) -> what does its work
+
+
+class MklLinear(nn.Module):
     """Does the work of `linear` for inputs of exactly `rows` rows."""
 
     packed: Tensor  # as large as the weight
@@ -33,17 +44,73 @@ class PackedLinear(nn.Module):
         return out
 
 
-def pack(vision: VisionEncoder) -> None:
-    """The linear layers of `vision` (fp32, on the CPU) by PackedLinear, in place, for one image at a time.
+class OneDnnLinear(nn.Module):
+    """Does the work of `linear`, fastest for inputs of some `rows` rows; 0: the weight stays as it is."""
 
-    Where torch came without MKL nothing is changed.
+    weight: Tensor  # (out, in), in the kernel's own order
+    bias: Tensor
+
+    def __init__(self, linear: nn.Linear, rows: int) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, rows) if rows else linear.weight
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) float32 -> (…, out)."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return out
+
+
+def plain(linear: nn.Linear, rows: int) -> nn.Linear:
+    """As torch does it: with MKL, where it has that."""
+    return linear
+
+
+def pack(blip: Blip) -> None:
+    """The linear layers of `blip` (fp32, on the CPU) by those that are fastest here, in place.
+
+    The vision encoder takes one image at a time from then on.
     """
-    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
-        return
-    rows = vision.positions.shape[1]
-    for module in list(vision.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, name, PackedLinear(child, rows))
-                drop_pages(child.weight.data_ptr(), child.weight.nbytes)  # nobody will read them again
+    image_rows = blip.vision.positions.shape[1]
+    _pack(blip.vision, kernels(any_rows=False), image_rows)
+    _pack(blip.text, kernels(any_rows=True), STEP_ROWS)
 
+
+def kernels(any_rows: bool) -> list[Kernel]:
+    """Those that this torch has; any_rows: that take inputs of other rows too than they are made for."""
+    has_one_dnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    has_mkl = not any_rows and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return [plain, *([OneDnnLinear] if has_one_dnn else []), *([MklLinear] if has_mkl else [])]
+
+
+def fastest(kernels: list[Kernel], linear: nn.Linear, rows: int) -> Kernel:
+    """The one of `kernels` that takes least time for `linear` and `rows` rows, on the machine at hand."""
+    x = torch.ones(rows, linear.in_features)
+    layers = [kernel(linear, rows) for kernel in kernels]
+    least = [math.inf] * len(kernels)
+    with torch.inference_mode():
+        for _ in range(TRIALS + 1):  # the first one warms up, and is the slowest
+            for index, layer in enumerate(layers):
+                started = time.perf_counter()
+                layer(x)
+                least[index] = min(least[index], time.perf_counter() - started)
+    return kernels[least.index(min(least))]
+
+
+def _pack(root: nn.Module, offered: list[Kernel], rows: int) -> None:
+    shared = {id(module.weight) for module in root.modules() if isinstance(module, nn.Embedding)}
+    linears = [
+        (parent, name, child)
+        for parent in root.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.Linear)
+    ]
+    own = [linear for _, _, linear in linears if id(linear.weight) not in shared]
+    kernel = fastest(offered, max(own, key=lambda linear: linear.weight.numel()), rows)
+    if kernel is plain:
+        return
+    for parent, name, linear in linears:
+        is_shared = id(linear.weight) in shared
+        setattr(parent, name, kernel(linear, 0 if is_shared else rows))
+        if not is_shared:
+            drop_pages(linear.weight.data_ptr(), linear.weight.nbytes)  # nobody will read them again

@@ -1,63 +1,123 @@
-"""Packed weights: the same products, and the memory of what they were made of is given back."""
+"""Packed weights: the same products, by whichever kernel is fastest on the machine at hand."""
 
+import time
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from services.captioning.blip.captioner import load_blip_captioner
-from services.captioning.blip.model import BLIP_MODELS
-from services.captioning.blip.packed import PackedLinear, pack
-from services.captioning.blip.vision import VisionEncoder
-from services.captioning.captioner import LoadProgress
+from services.captioning.blip import packed
+from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
+from services.captioning.blip.packed import Kernel, MklLinear, OneDnnLinear, fastest, kernels, plain
+from services.captioning.captioner import DecodingOptions, LoadProgress
+from training.scenes import draw_scene
 
-HAS_MKL = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-with_mkl = pytest.mark.skipif(not HAS_MKL, reason="torch came without MKL")
+FOR_AN_IMAGE, FOR_STEPS = kernels(any_rows=False), kernels(any_rows=True)
+with_mkl = pytest.mark.skipif(MklLinear not in FOR_AN_IMAGE, reason="torch came without MKL")
+with_one_dnn = pytest.mark.skipif(OneDnnLinear not in FOR_STEPS, reason="torch came without oneDNN")
 
 
 def ignore(progress: LoadProgress) -> None:
     """For tests that don't look at the progress."""
 
 
-def small_encoder() -> VisionEncoder:
+def load(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> BlipCaptioner:
+    """The demonstration model, as where `kernel` is the fastest one of those that will do."""
+
+    def choose(offered: list[Kernel], linear: nn.Linear, rows: int) -> Kernel:
+        return kernel if kernel in offered else plain
+
+    monkeypatch.setattr(packed, "fastest", choose)
+    return load_blip_captioner("demo", "cpu", "fp32", ignore)
+
+
+def linear(out: int = 32) -> nn.Linear:
     torch.manual_seed(5)
-    encoder = VisionEncoder(BLIP_MODELS["demo"].vision).eval().requires_grad_(False)
-    for weight in encoder.parameters():
-        nn.init.normal_(weight, std=0.1)
-    return encoder
+    return nn.Linear(64, out).requires_grad_(False)
 
 
-@with_mkl
-def test_the_encoder_gives_what_it_gave() -> None:
-    side = BLIP_MODELS["demo"].vision.image_px
-    encoder, pixels = small_encoder(), torch.randn(1, 3, side, side)
+@pytest.mark.parametrize("kernel", [kernel for kernel in FOR_AN_IMAGE if kernel is not plain])
+def test_packed_or_not_the_captions_are_the_same(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, other = load(monkeypatch, plain), load(monkeypatch, kernel)
+    pixels = usual.pixels([usual.prepare(draw_scene(31_071, index).picture) for index in range(3)])
+    assert isinstance(usual.blip.vision.blocks[0].mlp_in, nn.Linear)
+    assert not any(isinstance(module, nn.Linear) for module in other.blip.vision.modules())
     with torch.inference_mode():
-        before = encoder(pixels)
-        pack(encoder)
-        assert any(isinstance(module, PackedLinear) for module in encoder.modules())
-        assert not any(isinstance(module, nn.Linear) for module in encoder.modules())
-        torch.testing.assert_close(encoder(pixels), before, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(other._look(pixels), usual._look(pixels), rtol=1e-4, atol=1e-4)
+    for beams in (1, 3, 5):
+        options = DecodingOptions(num_beams=beams)
+        assert other.tokens(pixels, options) == usual.tokens(pixels, options)
+
+
+@with_one_dnn
+def test_the_steps_are_packed_too_but_for_what_the_embedding_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = load(monkeypatch, OneDnnLinear).blip.text
+    assert not any(isinstance(module, nn.Linear) for module in text.modules())
+    layers = [module for module in text.modules() if isinstance(module, OneDnnLinear)]
+    assert sum(layer.weight.is_mkldnn for layer in layers) == 3 * 10 + 1  # of each block, and before the logits
+    assert text.logits.weight is text.tokens.weight  # one copy
 
 
 @with_mkl
-def test_other_rows_than_it_was_packed_for_are_refused() -> None:
-    layer = PackedLinear(nn.Linear(64, 32).requires_grad_(False), rows=5)
+def test_mkl_refuses_other_rows_than_it_was_packed_for() -> None:
+    layer = MklLinear(linear(), rows=5)
     assert layer(torch.randn(1, 5, 64)).shape == (1, 5, 32)
     with pytest.raises(ValueError, match="packed for 5 rows"):
         layer(torch.randn(2, 5, 64))
 
 
-def test_without_mkl_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernel", FOR_STEPS)
+def test_a_step_may_have_any_number_of_rows(kernel: Kernel) -> None:
+    layer = kernel(linear(), 3)
+    for shape in ((1, 1), (3, 1), (24, 1), (2, 577)):
+        x = torch.randn(*shape, 64)
+        torch.testing.assert_close(layer(x), linear()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_fastest_is_taken_by_its_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    class Takes(nn.Module):
+        """Each call takes the next of `seconds`."""
+
+        def __init__(self, *seconds: float) -> None:
+            super().__init__()
+            self.seconds = list(seconds)
+
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal now
+            now += self.seconds.pop(0)
+            return x
+
+    def slow(layer: nn.Linear, rows: int) -> Any:
+        return Takes(2, 2, 2, 2)
+
+    def fast_but_disturbed(layer: nn.Linear, rows: int) -> Any:
+        return Takes(9, 5, 1, 5)
+
+    assert fastest([slow, fast_but_disturbed], linear(), 3) is fast_but_disturbed
+    assert fastest([fast_but_disturbed, slow], linear(), 3) is fast_but_disturbed
+
+
+def test_what_this_torch_lacks_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    encoder = small_encoder()
-    pack(encoder)
-    assert isinstance(encoder.blocks[0].mlp_in, nn.Linear)
+    assert MklLinear not in kernels(any_rows=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert kernels(any_rows=False) == kernels(any_rows=True) == [plain]
 
 
-@with_mkl
-def test_only_fp32_on_the_cpu_is_packed() -> None:
-    exact = load_blip_captioner("demo", "cpu", "fp32", ignore)
-    assert isinstance(exact.blip.vision.blocks[0].mlp_in, PackedLinear)
+def test_only_fp32_on_the_cpu_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def choose(offered: list[Kernel], linear: nn.Linear, rows: int) -> Kernel:
+        asked.append(rows)
+        return plain
+
+    monkeypatch.setattr(packed, "fastest", choose)
+    load_blip_captioner("demo", "cpu", "fp32", ignore)
+    assert asked == [197, 3]
     if torch.cpu._is_vnni_supported():
-        rounded = load_blip_captioner("demo", "cpu", "int8", ignore)
-        assert not any(isinstance(module, PackedLinear) for module in rounded.blip.modules())
+        load_blip_captioner("demo", "cpu", "int8", ignore)
+    assert asked == [197, 3]
