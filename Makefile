@@ -34,7 +34,7 @@ test-browser: setup ## the page in a real Chromium; installs Debian's, as root o
 test-metrics: setup ## /metrics, the dashboard and the alerts by Prometheus' own promtool; installs Debian's likewise
 	@command -v promtool >/dev/null || { $(as_root) apt-get update && $(as_root) apt-get install -y \
 		--no-install-recommends prometheus; }
-	$(python) -m pytest tests/web/test_metrics.py
+	$(python) -m pytest tests/web/test_metrics.py tests/web/test_prometheus.py
 
 test-container: setup ## build the image and run it, by Docker, or as root by podman; many minutes the first time
 	@command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || \

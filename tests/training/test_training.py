@@ -10,19 +10,13 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from services.captioning.lavis_zoo import DEMO_MODEL, DemoBlipCaption
-from training import train_demo
+from training import batches
 from training.backgrounds import BACKGROUNDS
+from training.batches import FIRST_JUDGING_SEED, SceneBatches, patch_targets
 from training.evaluate_demo import names, score
 from training.scenes import draw_crowd, draw_scene
 from training.things import THINGS
-from training.train_demo import (
-    FIRST_JUDGING_SEED,
-    SceneBatches,
-    Trainer,
-    learning_rate,
-    patch_targets,
-    plan,
-)
+from training.train_demo import Trainer, learning_rate, plan
 from training.vocabulary import vocabulary
 
 CONFIG = OmegaConf.load(DEMO_MODEL / "config.yaml").model
@@ -87,9 +81,9 @@ def test_who_learns_to_read_goes_on_learning_to_see() -> None:
 
 
 def test_pictures_are_shown_again_as_often_as_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_demo, "KEPT", 4)
-    batches = itertools.islice(iter(SceneBatches(draw_scene, 5, first=0, batch=10, shows=3, config=CONFIG)), 6)
-    shown = collections.Counter(caption for batch in batches for caption in batch.captions)
+    monkeypatch.setattr(batches, "KEPT", 4)
+    some = itertools.islice(iter(SceneBatches(draw_scene, 5, first=0, batch=10, shows=3, config=CONFIG)), 6)
+    shown = collections.Counter(caption for batch in some for caption in batch.captions)
     assert max(shown.values()) == 3
     assert 20 <= len(shown) <= 26  # of 60: a third, and those that still wait
 

@@ -1,9 +1,6 @@
-"""/metrics: each series moves when what it counts happens, and Prometheus can read it all."""
+"""/metrics: each series moves when what it counts happens."""
 
-import json
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,36 +11,17 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from prometheus_client.parser import text_string_to_metric_families
 
-from config.values import CHECKOUT
 from services.captioning.captioner import ReportProgress
 from services.emoji.in_use import MapHolder, MapInUse
 from services.pipeline import STAGES
 from tests.fakes import FAKE_INFO, WAIT_S, FakeCaptioner, bundled_map, make_app, wait_for
 from tests.images.servers import THIS_MACHINE
-from tests.web.answers import TEAL_PNG, upload
+from tests.web.answers import upload
 from tests.web.api_keys import BEARER, KEYS
+from tests.web.metric_samples import samples_of, value
 
 MODEL = FAKE_INFO.model
-DASHBOARD = CHECKOUT / "deploy" / "grafana" / "dashboard.json"
-OPERATIONS = CHECKOUT / "docs" / "operations.md"
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def samples_of(client: FlaskClient) -> Samples:
-    response = client.get("/metrics")
-    assert response.status_code == 200
-    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    families = text_string_to_metric_families(response.text)
-    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
-
-
-def value(client: FlaskClient, name: str, **labels: str) -> float:
-    """0 for a series that is not there yet."""
-    return samples_of(client).get((name, tuple(sorted(labels.items()))), 0.0)
-
 
 @pytest.fixture
 def app(images: Path) -> Iterator[Flask]:
@@ -249,68 +227,3 @@ def test_server_timing(app: Flask, images: Path) -> None:
     failed = client.post("/analyze", data=b"\x89PNG\r\n\x1a\n", content_type="image/png")
     assert list(durations(failed.headers["Server-Timing"])) == ["load", "decode", "total"]
     assert "Server-Timing" not in client.get("/health").headers
-
-
-# --- what is made of it ---
-
-PROMTOOL = shutil.which("promtool")
-
-
-@pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed: apt-get install prometheus")
-def test_prometheus_accepts_it(client: FlaskClient) -> None:
-    """Its own parser, and its advice on names."""
-    client.post("/analyze", data=TEAL_PNG, content_type="image/png")
-    client.get("/nowhere")
-    checked = subprocess.run(
-        [PROMTOOL or "", "check", "metrics"],
-        input=client.get("/metrics").data, capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
-
-
-def metrics_named_in(text: str) -> set[str]:
-    return set(re.findall(r"\b(?:captions|process)_[a-z_]+\b", text))
-
-
-def names_there_are(client: FlaskClient) -> set[str]:
-    client.post("/analyze", **upload())
-    return {name for name, _ in samples_of(client)}
-
-
-def test_the_dashboard_names_what_there_is(client: FlaskClient) -> None:
-    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    named = metrics_named_in(" ".join(expressions))
-    assert named <= names_there_are(client)
-    ours = {re.sub(r"_(bucket|count|sum)$", "", name) for name in names_there_are(client) if "captions" in name}
-    assert ours == {re.sub(r"_(bucket|count|sum)$", "", name) for name in named if "captions" in name}
-    ids = [panel["id"] for panel in dashboard["panels"]]
-    assert len(ids) == len(set(ids))
-    assert all(panel["datasource"]["uid"] == "${datasource}" for panel in dashboard["panels"])
-
-
-@pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed: apt-get install prometheus")
-def test_prometheus_understands_the_dashboard_and_the_alerts(tmp_path: Path) -> None:
-    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    rules = [
-        {"record": f"panel:{number}", "expr": text.replace("$__rate_interval", "5m")}
-        for number, text in enumerate(expressions)
-    ]
-    of_panels = tmp_path / "panels.json"  # JSON is YAML
-    of_panels.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    found = re.findall(r"```yaml\n(groups:.*?)```", OPERATIONS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(found) == 1
-    alerts = tmp_path / "alerts.yml"
-    alerts.write_text(found[0])
-    checked = subprocess.run(
-        [PROMTOOL or "", "check", "rules", of_panels, alerts], capture_output=True, check=False, timeout=60
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_the_page_for_operators_names_what_there_is(client: FlaskClient) -> None:
-    text = OPERATIONS.read_text(encoding="utf-8")
-    families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in names_there_are(client)}
-    assert metrics_named_in(text) <= families | names_there_are(client)
-    assert {name for name in families if name.startswith("captions_")} <= metrics_named_in(text)
