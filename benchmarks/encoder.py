@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from services.captioning.blip.model import BLIP_MODELS, Blip
-from services.captioning.blip.packed import fastest, kernels, pack
+from services.captioning.blip.packed import FOR_AN_IMAGE, fastest, pack
 from services.captioning.blip.vision import VisionDimensions, encode
 
 EDGE = 4096
@@ -52,7 +52,7 @@ def main() -> None:
     shapes = [(x, 3 * width), (x, width), (x, 4 * width), (wide, width)]
     layers = [(given, nn.Linear(given.shape[1], out).requires_grad_(False)) for given, out in shapes]
     big = nn.Linear(EDGE, EDGE).requires_grad_(False)
-    kernel = fastest(kernels(any_rows=False), layers[2][1], dims.positions)
+    kernel = fastest(FOR_AN_IMAGE, layers[2][1], dims.positions)
     packed = [(given, kernel(layer, dims.positions)) for given, layer in layers]
     big_packed = kernel(big, EDGE)
     measured: dict[str, Callable[[], object]] = {

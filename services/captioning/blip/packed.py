@@ -8,7 +8,7 @@ asked. The values are those of a plain product, but for the order in which sums 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,38 +66,41 @@ def plain(linear: nn.Linear, rows: int) -> nn.Linear:
     return linear
 
 
+FOR_ANY_ROWS: tuple[Kernel, ...] = (plain, OneDnnLinear)
+FOR_AN_IMAGE: tuple[Kernel, ...] = (*FOR_ANY_ROWS, MklLinear)
+
+
 def pack(blip: Blip) -> None:
     """The linear layers of `blip` (fp32, on the CPU) by those that are fastest here, in place.
 
     The vision encoder takes one image at a time from then on.
     """
-    image_rows = blip.vision.positions.shape[1]
-    _pack(blip.vision, kernels(any_rows=False), image_rows)
-    _pack(blip.text, kernels(any_rows=True), STEP_ROWS)
+    _pack(blip.vision, FOR_AN_IMAGE, blip.vision.positions.shape[1])
+    _pack(blip.text, FOR_ANY_ROWS, STEP_ROWS)
 
 
-def kernels(any_rows: bool) -> list[Kernel]:
-    """Those that this torch has; any_rows: that take inputs of other rows too than they are made for."""
-    has_one_dnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    has_mkl = not any_rows and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return [plain, *([OneDnnLinear] if has_one_dnn else []), *([MklLinear] if has_mkl else [])]
-
-
-def fastest(kernels: list[Kernel], linear: nn.Linear, rows: int) -> Kernel:
+def fastest(kernels: Sequence[Kernel], linear: nn.Linear, rows: int) -> Kernel:
     """The one of `kernels` that takes least time for `linear` and `rows` rows, on the machine at hand."""
     x = torch.ones(rows, linear.in_features)
-    layers = [kernel(linear, rows) for kernel in kernels]
-    least = [math.inf] * len(kernels)
+    layers: dict[Kernel, nn.Module] = {}
     with torch.inference_mode():
-        for _ in range(TRIALS + 1):  # the first one warms up, and is the slowest
-            for index, layer in enumerate(layers):
+        for kernel in kernels:
+            try:
+                layer = kernel(linear, rows)
+                layer(x)  # warms up
+            except (RuntimeError, AttributeError):  # a CPU, or a build of torch, without it
+                continue
+            layers[kernel] = layer
+        least = dict.fromkeys(layers, math.inf)
+        for _ in range(TRIALS):
+            for kernel, layer in layers.items():
                 started = time.perf_counter()
                 layer(x)
-                least[index] = min(least[index], time.perf_counter() - started)
-    return kernels[least.index(min(least))]
+                least[kernel] = min(least[kernel], time.perf_counter() - started)
+    return min(least, key=least.__getitem__)
 
 
-def _pack(root: nn.Module, offered: list[Kernel], rows: int) -> None:
+def _pack(root: nn.Module, offered: Sequence[Kernel], rows: int) -> None:
     shared = {id(module.weight) for module in root.modules() if isinstance(module, nn.Embedding)}
     linears = [
         (parent, name, child)
