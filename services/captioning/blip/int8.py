@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from services.captioning.blip.model import Blip
+from services.captioning.blip.packed import pad_rows
 from services.captioning.blip.text import Attention
 
 LEVELS = 127  # on each side of zero
@@ -38,6 +39,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear, in_steps: bool) -> None:
         super().__init__()
+        self.in_steps = in_steps
         scale = linear.weight.abs().amax(dim=1) / LEVELS
         scale.clamp_min_(torch.finfo(torch.float32).tiny)  # a row of zeros
         rounded = (linear.weight / scale[:, None]).round_().to(torch.int8)
@@ -52,10 +54,12 @@ class Int8Linear(nn.Module):
         if self.few is not None and x.shape[:-1].numel() <= FEW_ROWS:
             few: Tensor = torch.ops.quantized.linear_dynamic(x, self.few)
             return few
-        largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
+        flat = x.flatten(0, -2)
+        given = pad_rows(flat) if self.in_steps else flat  # the encoder's are those of an image
+        largest = torch.maximum(given.amax(dim=-1, keepdim=True), -given.amin(dim=-1, keepdim=True))
         largest.clamp_min_(torch.finfo(torch.float32).tiny)
         # by way of int8: torch makes that of floats nine times as fast as uint8
-        levels = (x * (LEVELS / largest)).round_().to(torch.int8).view(torch.uint8).add_(ZERO)
+        levels = (given * (LEVELS / largest)).round_().to(torch.int8).view(torch.uint8).add_(ZERO)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(levels, 1 / LEVELS, ZERO),
             *(self.weight, self.weight_scale, self.weight_zero),
@@ -63,7 +67,8 @@ class Int8Linear(nn.Module):
             *(1.0, 0, torch.float32),  # of the output
             *("none", [], ""),  # nothing fused behind it
         )
-        return torch.addcmul(self.bias, out, largest, out=out)
+        torch.addcmul(self.bias, out, largest, out=out)
+        return out[: len(flat)].view(*x.shape[:-1], -1)
 
 
 def _pack_for_few(rounded: Tensor, scale: Tensor, bias: Tensor) -> Any:

@@ -17,6 +17,7 @@ from services.captioning.blip.packed import (
     MklLinear,
     OneDnnLinear,
     fastest,
+    pad_rows,
     plain,
 )
 from services.captioning.captioner import DecodingOptions, LoadProgress
@@ -81,9 +82,35 @@ def test_mkl_refuses_other_rows_than_it_was_packed_for() -> None:
 @pytest.mark.parametrize("kernel", [plain, ONE_DNN])
 def test_a_step_may_have_any_number_of_rows(kernel: Kernel) -> None:
     layer = kernel(linear(), 3)
-    for shape in ((1, 1), (3, 1), (24, 1), (2, 577)):
+    for shape in ((1, 1), (3, 1), (9, 1), (24, 1), (2, 577)):
         x = torch.randn(*shape, 64)
+        assert layer(x).shape == (*shape, 32)
         torch.testing.assert_close(layer(x), linear()(x), rtol=1e-4, atol=1e-4)
+
+
+@with_one_dnn
+def test_one_dnn_meets_few_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: set[int] = set()
+
+    def multiply(x: Tensor, weight: Tensor, bias: Tensor, *nothing: object) -> Tensor:
+        met.add(len(x))
+        return nn.functional.linear(x, torch.ones(32, 64))
+
+    layer = OneDnnLinear(linear(), rows=577)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", multiply)
+    for rows in range(1, 1001):
+        assert layer(torch.ones(rows, 64)).shape == (rows, 32)
+    assert {1, 2, 3, 4, 5, 6, 7, 8, 10, 24, 577} <= met  # an image's own number is not changed
+    assert len(met) <= 4 * 10
+
+
+@pytest.mark.parametrize(("rows", "rounded"), [(1, 1), (3, 3), (7, 7), (9, 10), (15, 16), (24, 24), (577, 640)])
+def test_rows_are_rounded_up(rows: int, rounded: int) -> None:
+    x = torch.ones(rows, 2)
+    padded = pad_rows(x)
+    assert padded.shape == (rounded, 2)
+    assert torch.equal(padded[:rows], x)
+    assert not padded[rows:].any()
 
 
 def test_the_fastest_is_taken_by_its_best_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,21 @@ def test_zeros_in_a_layer_or_in_a_token_give_the_bias() -> None:
 
 
 @with_vnni
+def test_steps_meet_few_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: set[int] = set()
+
+    def multiply(levels: torch.Tensor, *others: object) -> torch.Tensor:
+        met.add(len(levels))
+        return torch.ones(len(levels), 48)
+
+    layer = Int8Linear(linear(), in_steps=True)
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", multiply)
+    for rows in range(FEW_ROWS + 1, 201):
+        assert layer(torch.ones(rows, 1, 64)).shape == (rows, 1, 48)
+    assert len(met) <= 4 * 8
+
+
+@with_vnni
 def test_a_token_does_not_depend_on_those_beside_it() -> None:
     layer, x = Int8Linear(linear(), in_steps=False), torch.randn(50, 64)
     alone = torch.cat([layer(token) for token in torch.split(x, 1)])
