@@ -23,6 +23,7 @@ from tests.web.metric_samples import samples_of, value
 
 MODEL = FAKE_INFO.model
 
+
 @pytest.fixture
 def app(images: Path) -> Iterator[Flask]:
     with make_app(image_roots=[images], url_policy=THIS_MACHINE) as app:
