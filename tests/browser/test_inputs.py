@@ -3,6 +3,7 @@
 import base64
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,18 @@ FROG = "A frog in the sunset"
 SHOWN_FOR_LONG = """{
     const later = window.setTimeout;
     window.setTimeout = (call, ms) => later(call, ms === 2000 ? 600000 : ms);
+}"""
+UNDER_THE_POINTER = """{
+    const cover = document.createElement("div");
+    cover.className = "cover";
+    cover.style = "position: fixed; inset: 0";
+    document.body.append(cover);
+}"""
+# dragCancel ends a drag without this event
+LEAVE = """{
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(["red"], "red.png"));
+    document.elementFromPoint(500, 650).dispatchEvent(new DragEvent("dragleave", { bubbles: true, dataTransfer }));
 }"""
 INTO_CLIPBOARD = """async (base64) => {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -61,20 +74,50 @@ def test_copying_where_browsers_give_pages_no_clipboard(browser: Browser, colour
         expect(page.locator("#url")).to_have_value(FROG)
 
 
-def test_dropped_pictures(browser: Browser, colours: list[Path]) -> None:
+def dragging(page: Page, files: list[Path]) -> Callable[[str], None]:
+    """What sends one event of a drag of `files` from outside, always at the same place: dragEnter, drop, ..."""
+    drag = {"items": [], "files": [str(path) for path in files], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+
+    def send(kind: str) -> None:
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 500, "y": 650, "data": drag})
+
+    return send
+
+
+@pytest.mark.parametrize("meanwhile", ["0", UNDER_THE_POINTER], ids=["still", "moved"])
+def test_dropped_pictures(browser: Browser, colours: list[Path], meanwhile: str) -> None:
+    """Also where the page moved under the pointer, as when the examples arrive."""
     with opened(browser, FakeCaptioner()) as page:
-        drag = {"items": [], "files": [str(path) for path in colours[:2]], "dragOperationsMask": 1}
-        session = page.context.new_cdp_session(page)
-
-        def send(kind: str) -> None:
-            session.send("Input.dispatchDragEvent", {"type": kind, "x": 500, "y": 650, "data": drag})
-
+        expect(page.locator("#example-list button")).to_have_count(10)
+        send = dragging(page, colours[:2])
         send("dragEnter")
         send("dragOver")
         expect(page.get_by_text("Drop to caption")).to_be_visible()
+        page.evaluate(meanwhile)
         send("drop")
         expect(page.get_by_text("Drop to caption")).to_be_hidden()
         expect(page.locator(".card h3")).to_have_text(["Only #ff0000", "Only #00ff00"])
+
+
+@pytest.mark.parametrize("cover", ["never", "comes", "goes"])
+def test_pictures_dragged_away_again(browser: Browser, colours: list[Path], cover: str) -> None:
+    """The veil stays while another element comes under the pointer, and goes when the last one is left."""
+    with opened(browser, FakeCaptioner()) as page:
+        expect(page.locator("#example-list button")).to_have_count(10)
+        send = dragging(page, colours[:2])
+        if cover == "goes":
+            page.evaluate(UNDER_THE_POINTER)
+        send("dragEnter")
+        send("dragOver")
+        if cover == "comes":
+            page.evaluate(UNDER_THE_POINTER)
+        if cover == "goes":
+            page.evaluate("document.querySelector('.cover').remove()")
+        send("dragOver")
+        expect(page.get_by_text("Drop to caption")).to_be_visible()
+        page.evaluate(LEAVE)
+        expect(page.get_by_text("Drop to caption")).to_be_hidden()
 
 
 def test_a_pasted_picture(browser: Browser) -> None:

@@ -43,23 +43,21 @@ function onPaste(event, add) {
 }
 
 function listenForDrops(add) {
-  let depth = 0; // each element that is entered or left has its own event
+  let over = null; // the element that was entered last: the next is entered before it is left
   const carries = (event) => ["Files", "text/uri-list"].some((type) => event.dataTransfer.types.includes(type));
+  const accept = (event) => {
+    if (carries(event)) event.preventDefault();
+  };
+  addEventListener("dragover", accept);
   addEventListener("dragenter", (event) => {
-    if (!carries(event)) return;
-    depth += 1;
-    veil.hidden = false;
+    accept(event); // or a drop is refused where the page moved under the pointer since
+    over = event.target;
+    veil.hidden = !carries(event);
   });
   addEventListener("dragleave", (event) => {
-    if (!carries(event)) return;
-    depth = Math.max(0, depth - 1);
-    veil.hidden = depth > 0 ? veil.hidden : true;
-  });
-  addEventListener("dragover", (event) => {
-    if (carries(event)) event.preventDefault();
+    if (event.target === over) veil.hidden = true;
   });
   addEventListener("drop", (event) => {
-    depth = 0;
     veil.hidden = true;
     if (!carries(event)) return;
     event.preventDefault();
