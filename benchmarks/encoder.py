@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from services.captioning.blip.model import BLIP_MODELS, Blip
-from services.captioning.blip.packed import FOR_AN_IMAGE, fastest, pack
+from services.captioning.blip.packed import pack
 from services.captioning.blip.vision import VisionDimensions, encode
+from services.captioning.kernels import FOR_AN_IMAGE, fastest
 
 EDGE = 4096
 

@@ -1,6 +1,6 @@
 """BLIP-2 by our loader and our decoding, against LAVIS: small models of both kinds, from files like theirs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from services.captioning import lavis_zoo
+from services.captioning.blip2 import loading
 from services.captioning.blip2.captioner import Blip2Captioner
 from services.captioning.blip2.loading import load_blip2_captioner
 from services.captioning.captioner import DecodingOptions, LoadProgress, default_options
 from services.captioning.checkpoints import ModelLoadError
+from services.captioning.kernels import Kernel, OneDnnLinear, plain
+from tests.captioning.test_kernels import MKL, ONE_DNN
 from tests.captioning.tiny_blip2 import Tiny, make_tiny, tiny_parts
 from training.scenes import draw_scene
 
@@ -97,6 +100,45 @@ def test_what_the_language_model_has_once_is_held_once(ours: Blip2Captioner) -> 
     assert tied == language.config.tie_word_embeddings
 
 
+@pytest.mark.parametrize("kernel", [plain, ONE_DNN, MKL])
+def test_whichever_kernel_is_fastest_the_texts_are_the_same(
+    tiny: Tiny, theirs: Any, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(offered: Sequence[Kernel], linear: torch.nn.Linear, rows: int) -> Kernel:
+        return kernel if kernel in offered else plain
+
+    monkeypatch.setattr(loading, "fastest", choose)
+    ours = load_blip2_captioner(tiny.name, "cpu", "fp32", ignore, tiny.model)
+    kinds = {
+        part: {type(module) for module in getattr(ours.blip2, part).modules()}
+        for part in ("visual_encoder", "language_model")
+    }
+    if kernel is not plain:
+        assert kernel in kinds["visual_encoder"]
+        assert torch.nn.Linear not in kinds["visual_encoder"]
+    assert (OneDnnLinear in kinds["language_model"]) == (kernel is OneDnnLinear)
+    assert (torch.nn.Linear in kinds["language_model"]) != (kernel is OneDnnLinear)
+    test_what_the_language_model_has_once_is_held_once(ours)
+    for options in OPTIONS:
+        captions = ours.caption([ours.prepare(scene) for scene in SCENES], options)
+        written = [of_one[0].text.removeprefix(options.prompt or "").strip() for of_one in captions]
+        assert written == lavis_texts(theirs, ours, options)
+
+
+def test_kernels_are_for_fp32(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def choose(offered: Sequence[Kernel], linear: torch.nn.Linear, rows: int) -> Kernel:
+        asked.append(rows)
+        return plain
+
+    monkeypatch.setattr(loading, "fastest", choose)
+    load_blip2_captioner(tiny.name, "cpu", "int8", ignore, tiny.model)
+    assert asked == []
+    load_blip2_captioner(tiny.name, "cpu", "fp32", ignore, tiny.model)
+    assert asked == [1 + (tiny.model.image_px // 14) ** 2, 5]
+
+
 def test_a_prompt_stands_in_front_of_its_caption(ours: Blip2Captioner) -> None:
     pictures = [ours.prepare(scene) for scene in SCENES]
     captions = ours.caption(pictures, replace(USUAL, prompt="the small "))
@@ -135,7 +177,7 @@ def test_less_precise_weights_give_nearly_the_same(tiny: Tiny, ours: Blip2Captio
     pixels = ours.pixels([ours.prepare(scene) for scene in SCENES])
     read = ours.language.encode("a photo of")
     with torch.inference_mode():
-        exact, near = (one.language.begin(one.blip2.look(pixels), read) for one in (ours, other))
+        exact, near = (one.language.begin(one._look(pixels), read) for one in (ours, other))
     cosine = torch.nn.functional.cosine_similarity(exact, near).min()
     assert cosine > {"bf16": 0.999, "int8": 0.99, "int4": 0.7}[precision]
     assert all(of_one[0].text for of_one in other.caption([other.prepare(scene) for scene in SCENES]))

@@ -10,8 +10,10 @@ from services.captioning import lavis_zoo
 from services.captioning.blip2.architecture import Blip2, build
 from services.captioning.blip2.model import Blip2Model
 from services.captioning.blip2.weights import Place, load_weights
+from services.captioning.kernels import Kernel, OneDnnLinear
 from services.captioning.memory import release_memory
 from tests.captioning.test_blip2_sizes import n_bytes
+from tests.captioning.test_kernels import with_one_dnn
 from tests.captioning.tiny_blip2 import QFORMER, VISION
 
 CPU = torch.device("cpu")
@@ -45,8 +47,13 @@ def write_files(folder: Path) -> tuple[Blip2, Path, Path]:
     return blip2, *paths
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int4"])
-def test_loading_holds_one_copy(tmp_path: Path, precision: str) -> None:
+PACKED = pytest.param("fp32", {"language_model.": (OneDnnLinear, 5)}, marks=with_one_dnn, id="fp32, packed")
+
+
+@pytest.mark.parametrize(
+    ("precision", "kernels"), [("fp32", {}), PACKED, ("bf16", {}), ("int8", {}), ("int4", {})]
+)
+def test_loading_holds_one_copy(tmp_path: Path, precision: str, kernels: dict[str, tuple[Kernel, int]]) -> None:
     blip2, checkpoint, language = write_files(tmp_path)
     release_memory()  # what is on the heap from before would be used again, and not count
     try:
@@ -54,6 +61,6 @@ def test_loading_holds_one_copy(tmp_path: Path, precision: str) -> None:
     except OSError:
         pytest.skip("the system does not measure a peak anew")
     before = resident("VmRSS")
-    load_weights(blip2, checkpoint, None, [language], Place(CPU, precision))
+    load_weights(blip2, checkpoint, None, [language], Place(CPU, precision, kernels=kernels))
     assert resident("VmHWM") - before < n_bytes(blip2) + SLACK
     assert n_bytes(blip2) > 75e6

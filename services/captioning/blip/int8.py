@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from services.captioning.blip.model import Blip
-from services.captioning.blip.packed import pad_rows
 from services.captioning.blip.text import Attention
+from services.captioning.kernels import pad_rows
 
 LEVELS = 127  # on each side of zero
 ZERO = 128  # as uint8: oneDNN's kernels multiply uint8 by int8

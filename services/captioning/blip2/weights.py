@@ -1,11 +1,12 @@
 """The weights of BLIP-2's parts, each from its own file, into a module that has no memory yet.
 
 One weight after the other is taken from the mapped files and put where it belongs, in the precision asked for; its
-pages of the file are given back. So there is never a second copy of the model, and never one in another precision.
+pages of the file are given back. So there is never a second copy of the model, and never one in another precision
+or in another order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from services.captioning.blip2.stored import StoredEmbedding, StoredLinear, stor
 from services.captioning.blip2.vision import EvaVision, attention_bias, resized_positions
 from services.captioning.checkpoints import ModelLoadError, cure_for, read_weights
 from services.captioning.devices import DTYPES
+from services.captioning.kernels import Kernel, plain
 from services.captioning.memory import drop_pages, trim_heap
 
 MOST_NAMED = 8
@@ -29,11 +31,14 @@ class Place:
     """Where weights go. On a CPU what is less than fp32 is kept small and computed in fp32 (stored.py).
 
     has_t5: LAVIS rounds T5's weights to bf16, in every precision, and so it was when the Q-Former was trained.
+    kernels: in fp32 on a CPU, by the beginning of the weights' names; see `kernel`.
     """
 
     device: torch.device
     precision: str
     has_t5: bool = False
+    kernels: Mapping[str, tuple[Kernel, int]] = field(default_factory=dict)
+    scratch: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def is_stored(self) -> bool:
@@ -50,10 +55,19 @@ class Place:
             precision = "int8" if self.precision == "int4" and not large else self.precision
             return StoredLinear(store(self._rounded(name, weight), precision), bias)
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-        linear.weight = _parameter(self.tensor(name, weight))
         if bias is not None:
             linear.bias = _parameter(self.tensor(name, bias))
-        return linear
+        kernel, rows = self.kernel(name)
+        if kernel is plain or weight.is_meta:
+            linear.weight = _parameter(self.tensor(name, weight))
+            return linear
+        # on its way in memory that was used before: fresh memory for each takes as long as the rest of loading
+        linear.weight = _parameter(self.scratch.resize_(weight.shape).copy_(self._rounded(name, weight)))
+        return kernel(linear, rows)
+
+    def kernel(self, name: str) -> tuple[Kernel, int]:
+        """What multiplies by this weight, and the rows that it is given mostly."""
+        return next((self.kernels[part] for part in self.kernels if name.startswith(part)), (plain, 0))
 
     def embeddings(self, name: str, weight: Tensor) -> nn.Module:
         """Of tokens, on a CPU: in int8 where the rest is in int4."""
@@ -88,7 +102,8 @@ class Weights:
         """Give back the memory of `weight`, where it is pages of a file; used again, it would be read again."""
         kept = [*placed.parameters(), *placed.buffers()]
         start, end = weight.data_ptr(), weight.data_ptr() + weight.nbytes
-        is_kept = any(start == tensor.data_ptr() for tensor in kept if not tensor.is_meta)
+        # what a kernel put into its own order is no page of a file, and has no address to ask for
+        is_kept = any(start == tensor.data_ptr() for tensor in kept if not (tensor.is_meta or tensor.is_mkldnn))
         if not is_kept and any(pages.start <= start and end <= pages.stop for pages in self._mapped):
             drop_pages(start, weight.nbytes)
 
@@ -160,6 +175,9 @@ def fill_language_ends(language_model: Any, weights: Weights, place: Place) -> N
     else:
         embedding.weight = _parameter(place.tensor(prefix, table))
         head.weight = embedding.weight if is_tied else _parameter(place.tensor(prefix, of_head))
+        if not head.weight.is_meta:
+            kernel, rows = place.kernel(prefix)
+            language_model.set_output_embeddings(kernel(head, 0 if is_tied else rows))  # 0: stays as it is
     for taken in (table, of_head):
         weights.forget(taken, language_model)
 
