@@ -15,7 +15,7 @@ from services.captioning.blip2.loading import load_blip2_captioner
 from services.captioning.captioner import DecodingOptions, LoadProgress, default_options
 from services.captioning.checkpoints import ModelLoadError
 from services.captioning.kernels import Kernel, OneDnnLinear, plain
-from tests.captioning.test_kernels import MKL, ONE_DNN
+from tests.captioning.test_kernels import MKL, ONE_DNN, takes
 from tests.captioning.tiny_blip2 import Tiny, make_tiny, tiny_parts
 from training.scenes import draw_scene
 
@@ -104,10 +104,7 @@ def test_what_the_language_model_has_once_is_held_once(ours: Blip2Captioner) -> 
 def test_whichever_kernel_is_fastest_the_texts_are_the_same(
     tiny: Tiny, theirs: Any, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def choose(offered: Sequence[Kernel], linear: torch.nn.Linear, rows: int) -> Kernel:
-        return kernel if kernel in offered else plain
-
-    monkeypatch.setattr(loading, "fastest", choose)
+    monkeypatch.setattr(loading, "fastest", takes(kernel))
     ours = load_blip2_captioner(tiny.name, "cpu", "fp32", ignore, tiny.model)
     kinds = {
         part: {type(module) for module in getattr(ours.blip2, part).modules()}

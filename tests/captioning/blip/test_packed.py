@@ -10,7 +10,7 @@ from services.captioning.blip import packed
 from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
 from services.captioning.captioner import DecodingOptions, LoadProgress
 from services.captioning.kernels import Kernel, OneDnnLinear, plain
-from tests.captioning.test_kernels import MKL, ONE_DNN, with_one_dnn
+from tests.captioning.test_kernels import MKL, ONE_DNN, takes, with_one_dnn
 from training.scenes import draw_scene
 
 
@@ -20,11 +20,7 @@ def ignore(progress: LoadProgress) -> None:
 
 def load(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> BlipCaptioner:
     """The demonstration model, as where `kernel` is the fastest one of those that will do."""
-
-    def choose(offered: Sequence[Kernel], linear: nn.Linear, rows: int) -> Kernel:
-        return kernel if kernel in offered else plain
-
-    monkeypatch.setattr(packed, "fastest", choose)
+    monkeypatch.setattr(packed, "fastest", takes(kernel))
     return load_blip_captioner("demo", "cpu", "fp32", ignore)
 
 
