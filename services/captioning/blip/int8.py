@@ -2,8 +2,8 @@
 
 A weight is rounded once, to 255 levels of its row's largest value; what comes in is rounded at every call, to 255
 levels of each token's largest value (dynamic quantisation per token, as in Dettmers et al. 2022 without the part
-for outliers). So nothing has to be calibrated. Norms, attention and the residual path stay fp32. Measured against
-static scales: benchmarks/RESULTS.md.
+for outliers). So nothing has to be calibrated. Norms, attention and the residual path stay fp32; but the encoder's
+attention is bf16 where the processor multiplies that. Measured against static scales: benchmarks/RESULTS.md.
 
 A step of the decoder has a few rows, the beams of a picture. For these oneDNN's kernel, and the rounding before,
 cost far more than the product; FBGEMM's does all in one call, with one scale for all its rows. It has an order of
@@ -23,6 +23,7 @@ from services.captioning.kernels import pad_rows
 LEVELS = 127  # on each side of zero
 ZERO = 128  # as uint8: oneDNN's kernels multiply uint8 by int8
 FEW_ROWS = 5  # more are of several pictures, which should not share a scale
+HEADS_AT_ONCE = 4  # more do not stay in the processor's caches
 
 
 class Int8Linear(nn.Module):
@@ -88,8 +89,22 @@ def _pack_for_few(rounded: Tensor, scale: Tensor, bias: Tensor) -> Any:
         quantized.engine = engine
 
 
+def attend_bf16(query_key_value: Tensor) -> Tensor:
+    """(3, images, heads, positions, head width) float32 -> (images, heads, positions, head width) float32.
+
+    torch's own attention is no faster in bf16 than in fp32; its products alone are.
+    """
+    query, key, value = query_key_value.to(torch.bfloat16).contiguous()
+    scaled = query * query.shape[-1] ** -0.5
+    heads = zip(*(part.flatten(0, 1).split(HEADS_AT_ONCE) for part in (scaled, key, value)), strict=True)
+    return torch.cat([torch.softmax(q @ k.mT, dim=-1) @ v for q, k, v in heads]).view_as(query).float()
+
+
 def to_int8(blip: Blip) -> None:
-    """Every linear layer of `blip` (fp32, on the CPU) by Int8Linear, in place."""
+    """Every linear layer of `blip` (fp32, on the CPU) by Int8Linear, and attention as above, in place."""
+    if torch.cpu._is_avx512_bf16_supported():
+        for block in blip.vision.blocks:
+            block.attention.attend = attend_bf16  # type: ignore[union-attr]
     looks: list[Attention] = [layer.image_attention for layer in blip.text.layers]  # type: ignore[misc]
     only_before_steps = {*(look.key for look in looks), *(look.value for look in looks)}
     in_steps = set(blip.text.modules()) - only_before_steps

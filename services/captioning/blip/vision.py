@@ -23,19 +23,24 @@ class VisionDimensions:
         return 1 + (self.image_px // self.patch_px) ** 2
 
 
+def attend(query_key_value: Tensor) -> Tensor:
+    """(3, images, heads, positions, head width) -> (images, heads, positions, head width)."""
+    query, key, value = query_key_value.contiguous()  # the CPU's attention reads that faster
+    return functional.scaled_dot_product_attention(query, key, value)
+
+
 class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.attend = attend
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(images, positions, width) -> the same."""
         packed = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))
-        # each (images, heads, positions, head width), and in one piece: the CPU's attention reads that faster
-        query, key, value = packed.permute(2, 0, 3, 1, 4).contiguous()
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = self.attend(packed.permute(2, 0, 3, 1, 4))
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
-from services.captioning.blip.int8 import FEW_ROWS, Int8Linear
+from services.captioning.blip.int8 import FEW_ROWS, HEADS_AT_ONCE, Int8Linear, attend_bf16, to_int8
 from services.captioning.blip.model import BLIP_MODELS
+from services.captioning.blip.vision import attend
 from services.captioning.blip.vocabulary import Vocabulary
 from services.captioning.blip.weights import load_blip
 from services.captioning.captioner import LoadProgress, ModelInfo
@@ -115,6 +116,33 @@ def test_a_torch_without_the_kernel_for_few_rows_does_them_by_the_other(monkeypa
     monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
     layer, x = linear(), torch.randn(1, 64)
     assert torch.equal(Int8Linear(layer, in_steps=True)(x), Int8Linear(layer, in_steps=False)(x))
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+@pytest.mark.parametrize(("images", "heads"), [(1, HEADS_AT_ONCE), (2, 3), (3, 2 * HEADS_AT_ONCE + 1)])
+def test_attention_in_bf16_is_nearly_what_it_was(images: int, heads: int, spread: float) -> None:
+    torch.manual_seed(4)
+    # as a layer's output is seen: not in one piece
+    given = spread * torch.randn(images, 50, 3, heads, 16).permute(2, 0, 3, 1, 4)
+    exact, rounded = attend(given), attend_bf16(given)
+    assert (rounded.shape, rounded.dtype) == (exact.shape, torch.float32)
+    assert not torch.equal(rounded, exact)
+    assert ((exact - rounded).norm(dim=-1) / exact.norm(dim=-1)).max() < 0.05
+
+
+@with_vnni
+@pytest.mark.parametrize("fast", [True, False])
+def test_attention_is_bf16_where_the_processor_multiplies_that(
+    exact: BlipCaptioner, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    blip = load_blip(DEMO, DEMO_MODEL / "model.safetensors")
+    to_int8(blip)
+    ways = {block.attention.attend for block in blip.vision.blocks}  # type: ignore[union-attr]
+    assert ways == {attend_bf16 if fast else attend}
+    info = ModelInfo("demo", "cpu", "a test", "int8", "blip")
+    captioner = BlipCaptioner(blip, DEMO, Vocabulary(DEMO_MODEL / "vocab.txt"), info)
+    assert sum(a == b for a, b in zip(texts(exact, FEW), texts(captioner, FEW), strict=True)) >= FEW - 1
 
 
 @with_vnni
