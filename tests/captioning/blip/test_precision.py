@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from services.captioning.blip.captioner import BlipCaptioner, load_blip_captioner
-from services.captioning.blip.int8 import FEW_ROWS, HEADS_AT_ONCE, Int8Linear, attend_bf16, to_int8
+from services.captioning.blip.int8 import FEW_ROWS, HEADS_AT_ONCE, Int8Linear, attend_bf16
 from services.captioning.blip.model import BLIP_MODELS
 from services.captioning.blip.vision import attend
 from services.captioning.blip.vocabulary import Vocabulary
@@ -136,12 +136,9 @@ def test_attention_is_bf16_where_the_processor_multiplies_that(
     exact: BlipCaptioner, monkeypatch: pytest.MonkeyPatch, fast: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    blip = load_blip(DEMO, DEMO_MODEL / "model.safetensors")
-    to_int8(blip)
-    ways = {block.attention.attend for block in blip.vision.blocks}  # type: ignore[union-attr]
+    captioner = load_blip_captioner("demo", "cpu", "int8", ignore)
+    ways = {block.attention.attend for block in captioner.blip.vision.blocks}  # type: ignore[union-attr]
     assert ways == {attend_bf16 if fast else attend}
-    info = ModelInfo("demo", "cpu", "a test", "int8", "blip")
-    captioner = BlipCaptioner(blip, DEMO, Vocabulary(DEMO_MODEL / "vocab.txt"), info)
     assert sum(a == b for a, b in zip(texts(exact, FEW), texts(captioner, FEW), strict=True)) >= FEW - 1
 
 
